@@ -1,0 +1,2 @@
+//! The `qyun` command.
+fn main() {}

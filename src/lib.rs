@@ -1,0 +1,19 @@
+//! Qyun (青云) broadcasts messages over channels in real time: a server and a client runtime in one
+//! native library with a C ABI (`libqyun`), and the `qyun` command made of the same code.
+//!
+//! The rooms, from the bottom up; each knows only those below it:
+//!
+//! - [`wire`]: formats (HTTP heads, WebSocket frames, the stream protocol), no I/O;
+//! - [`hub`]: channels, order, fan-out to shards, counters, no I/O;
+//! - [`server`] and [`client`]: sockets and threads;
+//! - [`ffi`]: the C ABI, as thin as it can be.
+
+pub mod client;
+mod error;
+pub mod ffi;
+pub mod hub;
+pub mod options;
+pub mod server;
+pub mod wire;
+
+pub use error::{Error, ErrorKind, Result};

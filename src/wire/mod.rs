@@ -1,0 +1,53 @@
+//! Wire formats without I/O: bytes in, values out, and back.
+
+pub mod name;
+pub mod percent;
+pub mod stream;
+
+/// Whether a message is UTF-8 text or arbitrary bytes. It decides the WebSocket opcode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MessageKind {
+    /// UTF-8 text, a WebSocket text message.
+    Text,
+    /// Arbitrary bytes, a WebSocket binary message.
+    Binary,
+}
+
+/// Where a message stands in its channel: the `offset`-th publication since the channel began its
+/// `epoch`. Offsets start at 1 and have no holes; another epoch means another history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Position {
+    /// The channel's incarnation.
+    pub epoch: u64,
+    /// The publication's number in that epoch.
+    pub offset: u64,
+}
+
+/// WebSocket close codes that Qyun sends beyond those of RFC 6455 section 7.4.1.
+///
+/// 3000–3499 and 4000–4499 mean come back, 3500–3999 and 4500–4999 mean stay away.
+pub mod close {
+    /// Done (RFC 6455).
+    pub const NORMAL: u16 = 1000;
+    /// The server is stopping (RFC 6455).
+    pub const GOING_AWAY: u16 = 1001;
+    /// A frame breaks the protocol (RFC 6455).
+    pub const PROTOCOL_ERROR: u16 = 1002;
+    /// A message of a kind that this endpoint does not take (RFC 6455).
+    pub const UNSUPPORTED: u16 = 1003;
+    /// Text that is not UTF-8 (RFC 6455).
+    pub const INVALID_DATA: u16 = 1007;
+    /// A message over the limit (RFC 6455).
+    pub const TOO_BIG: u16 = 1009;
+    /// The reader was slower than its queue is deep.
+    pub const TOO_SLOW: u16 = 3008;
+    /// No pong within the pong wait.
+    pub const NO_PONG: u16 = 3012;
+    /// The channel was deleted.
+    pub const CHANNEL_DELETED: u16 = 3504;
+
+    /// Whether a client that was closed with `code` should connect again.
+    pub fn invites_back(code: u16) -> bool {
+        !matches!(code, 3500..=3999 | 4500..=4999)
+    }
+}
