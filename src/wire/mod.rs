@@ -3,6 +3,7 @@
 pub mod name;
 pub mod percent;
 pub mod stream;
+pub mod websocket;
 
 /// Whether a message is UTF-8 text or arbitrary bytes. It decides the WebSocket opcode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,0 +1,502 @@
+//! Reading what a client sends (RFC 6455 sections 5 and 7.4), in whatever pieces it arrives.
+//!
+//! A frame that lies whole in the input is unmasked in place and lent to the caller: no copy, no
+//! allocation. What is cut by the input's end is gathered in a buffer that grows with the bytes
+//! that really arrived, never with what a header claims.
+
+use super::utf8::Utf8Stream;
+use crate::wire::{MessageKind, close};
+
+/// Something a client said.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A whole message, unmasked, text checked. Empty when the decoder discards messages.
+    Message(MessageKind, &'a [u8]),
+    /// A ping; its payload belongs into a pong.
+    Ping(&'a [u8]),
+    /// A pong.
+    Pong,
+    /// The closing handshake; 1005 stands for a Close without a code.
+    Close(u16),
+}
+
+/// Why a connection must be closed: the code to close it with, and the reason in words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fault {
+    /// The close code.
+    pub code: u16,
+    /// What the client did.
+    pub reason: &'static str,
+}
+
+const fn protocol(reason: &'static str) -> Fault {
+    Fault { code: close::PROTOCOL_ERROR, reason }
+}
+
+/// The state between two pieces of input.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    /// A frame header that is not complete yet.
+    head: [u8; 14],
+    head_len: u8,
+    /// The frame whose payload is being read.
+    frame: Option<Frame>,
+    /// The kind of the message that is being assembled, until its final frame.
+    message: Option<MessageKind>,
+    /// Payload bytes of the message so far, kept or not.
+    size: usize,
+    text: Utf8Stream,
+    buffer: Vec<u8>,
+    control: Vec<u8>,
+    /// The buffer was lent with the last event and is to be cleared.
+    lent: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    opcode: u8,
+    fin: bool,
+    remaining: usize,
+    mask: [u8; 4],
+}
+
+const TEXT: u8 = 1;
+const BINARY: u8 = 2;
+const CLOSE: u8 = 8;
+const PING: u8 = 9;
+const PONG: u8 = 10;
+
+impl Decoder {
+    /// Whether nothing is half read: the decoder may be dropped and a new one take the next byte.
+    pub fn is_idle(&self) -> bool {
+        self.head_len == 0 && self.frame.is_none() && self.message.is_none()
+    }
+
+    /// Takes bytes from the front of `input` until there is an event; `None` when all is taken.
+    ///
+    /// Messages over `max_message` bytes are a fault. With `keep` false, messages are checked and
+    /// reported but their content is not kept (nor lent).
+    pub fn next<'s, 'i: 's>(
+        &'s mut self,
+        input: &mut &'i mut [u8],
+        max_message: usize,
+        keep: bool,
+    ) -> Result<Option<Event<'s>>, Fault> {
+        if std::mem::take(&mut self.lent) {
+            self.buffer = Vec::new();
+        }
+        loop {
+            let mut frame = match self.frame.take() {
+                Some(frame) => frame,
+                None => match self.read_header(input, max_message)? {
+                    Some(frame) => frame,
+                    None => return Ok(None),
+                },
+            };
+            let whole = frame.remaining <= input.len();
+            let here = frame.remaining.min(input.len());
+            let piece;
+            (piece, *input) = std::mem::take(input).split_at_mut(here);
+            unmask(piece, &mut frame.mask);
+            frame.remaining -= piece.len();
+
+            if frame.opcode >= CLOSE {
+                if !whole {
+                    self.control.extend_from_slice(piece);
+                    self.frame = Some(frame);
+                    return Ok(None);
+                }
+                if self.control.is_empty() {
+                    return control_event(frame.opcode, piece).map(Some);
+                }
+                self.control.extend_from_slice(piece);
+                return control_event(frame.opcode, &self.control).map(Some);
+            }
+
+            let Some(kind) = self.message else { return Err(protocol("unexpected continuation")) };
+            let last = whole && frame.fin;
+            let alone = last && self.size == piece.len();
+            if kind == MessageKind::Text && !self.text.push(piece)
+                || last && !self.text.is_complete()
+            {
+                return Err(Fault { code: close::INVALID_DATA, reason: "text is not UTF-8" });
+            }
+            if keep && !alone {
+                self.buffer.extend_from_slice(piece);
+            }
+            if last {
+                self.message = None;
+                self.text = Utf8Stream::default();
+                self.size = 0;
+                if !keep {
+                    return Ok(Some(Event::Message(kind, &[])));
+                }
+                if alone {
+                    return Ok(Some(Event::Message(kind, piece)));
+                }
+                self.lent = true;
+                return Ok(Some(Event::Message(kind, &self.buffer)));
+            }
+            if !whole {
+                self.frame = Some(frame);
+                return Ok(None);
+            }
+        }
+    }
+
+    fn read_header(
+        &mut self,
+        input: &mut &mut [u8],
+        max_message: usize,
+    ) -> Result<Option<Frame>, Fault> {
+        self.control.clear();
+        let have = usize::from(self.head_len);
+        let mut bytes = self.head;
+        let fresh = input.len().min(bytes.len() - have);
+        bytes[have..have + fresh].copy_from_slice(&input[..fresh]);
+        let got = &bytes[..have + fresh];
+
+        let Some((size, len)) = header_size(got)? else {
+            self.head = bytes;
+            self.head_len = got.len() as u8;
+            *input = &mut [];
+            return Ok(None);
+        };
+        // The header that was incomplete before needs at least one byte of this input.
+        *input = &mut std::mem::take(input)[size - have..];
+        self.head_len = 0;
+        let mask = [bytes[size - 4], bytes[size - 3], bytes[size - 2], bytes[size - 1]];
+        let (opcode, fin) = (bytes[0] & 0x0f, bytes[0] & 0x80 != 0);
+        if opcode >= CLOSE {
+            let remaining = usize::try_from(len).unwrap_or(usize::MAX);
+            return Ok(Some(Frame { opcode, fin, remaining, mask }));
+        }
+        match (opcode, self.message) {
+            (0, None) => return Err(protocol("continuation of nothing")),
+            (TEXT | BINARY, Some(_)) => return Err(protocol("new message inside another")),
+            (TEXT, None) => self.message = Some(MessageKind::Text),
+            (BINARY, None) => self.message = Some(MessageKind::Binary),
+            _ => {}
+        }
+        match usize::try_from(len).ok().and_then(|len| Some((len, self.size.checked_add(len)?))) {
+            Some((remaining, size)) if size <= max_message => {
+                self.size = size;
+                Ok(Some(Frame { opcode, fin, remaining, mask }))
+            }
+            _ => Err(Fault { code: close::TOO_BIG, reason: "message over the limit" }),
+        }
+    }
+}
+
+/// The size of the header that `bytes` begin with, and the payload length that it tells. What is
+/// wrong in it is found at the first byte that shows it.
+fn header_size(bytes: &[u8]) -> Result<Option<(usize, u64)>, Fault> {
+    let Some(&first) = bytes.first() else { return Ok(None) };
+    if first & 0x70 != 0 {
+        return Err(protocol("reserved bit set"));
+    }
+    let opcode = first & 0x0f;
+    if !matches!(opcode, 0..=BINARY | CLOSE..=PONG) {
+        return Err(protocol("reserved opcode"));
+    }
+    let control = opcode >= CLOSE;
+    if control && first & 0x80 == 0 {
+        return Err(protocol("fragmented control frame"));
+    }
+    let Some(&second) = bytes.get(1) else { return Ok(None) };
+    if second & 0x80 == 0 {
+        return Err(protocol("frame is not masked"));
+    }
+    let short = second & 0x7f;
+    if control && short > 125 {
+        return Err(protocol("control frame over 125 bytes"));
+    }
+    let (len, extra) = match short {
+        126 => match bytes.get(2..4).and_then(|b| b.try_into().ok()) {
+            Some(b) => (u64::from(u16::from_be_bytes(b)), 2),
+            None => return Ok(None),
+        },
+        127 => match bytes.get(2..10).and_then(|b| b.try_into().ok()) {
+            Some(b) => (u64::from_be_bytes(b), 8),
+            None => return Ok(None),
+        },
+        short => (u64::from(short), 0),
+    };
+    if extra == 2 && len < 126 || extra == 8 && (len <= 0xffff || len >> 63 != 0) {
+        return Err(protocol("length is not in its shortest form"));
+    }
+    let size = 2 + extra + 4;
+    Ok((bytes.len() >= size).then_some((size, len)))
+}
+
+fn control_event(opcode: u8, payload: &[u8]) -> Result<Event<'_>, Fault> {
+    match opcode {
+        PING => Ok(Event::Ping(payload)),
+        PONG => Ok(Event::Pong),
+        _ => match payload {
+            [] => Ok(Event::Close(1005)),
+            [a, b, reason @ ..] => {
+                let code = u16::from_be_bytes([*a, *b]);
+                if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+                    return Err(protocol("close code out of range"));
+                }
+                match std::str::from_utf8(reason) {
+                    Ok(_) => Ok(Event::Close(code)),
+                    Err(_) => Err(Fault {
+                        code: close::INVALID_DATA,
+                        reason: "close reason is not UTF-8",
+                    }),
+                }
+            }
+            [_] => Err(protocol("close payload of one byte")),
+        },
+    }
+}
+
+/// Removes the mask from `bytes` and turns `mask` so that it fits the byte after them.
+fn unmask(bytes: &mut [u8], mask: &mut [u8; 4]) {
+    let wide = u64::from(u32::from_ne_bytes(*mask));
+    let wide = wide | wide << 32;
+    let len = bytes.len();
+    let mut chunks = bytes.chunks_exact_mut(8);
+    for chunk in &mut chunks {
+        let mut word = [0; 8];
+        word.copy_from_slice(chunk);
+        chunk.copy_from_slice(&(u64::from_ne_bytes(word) ^ wide).to_ne_bytes());
+    }
+    for (byte, key) in chunks.into_remainder().iter_mut().zip(mask.iter().cycle()) {
+        *byte ^= key;
+    }
+    mask.rotate_left(len % 4);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut out = vec![first];
+        match payload.len() {
+            n @ 0..=125 => out.push(0x80 | n as u8),
+            n @ 126..=0xffff => {
+                out.push(0x80 | 126);
+                out.extend_from_slice(&(n as u16).to_be_bytes());
+            }
+            n => {
+                out.push(0x80 | 127);
+                out.extend_from_slice(&(n as u64).to_be_bytes());
+            }
+        }
+        let mask = [0x11, 0x22, 0x33, 0x44];
+        out.extend_from_slice(&mask);
+        out.extend(payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
+        out
+    }
+
+    /// Owned events, for comparing.
+    #[derive(Debug, Clone, PartialEq)]
+    enum Said {
+        Message(MessageKind, Vec<u8>),
+        Ping(Vec<u8>),
+        Pong,
+        Close(u16),
+        Fault(u16),
+    }
+
+    fn read(bytes: &[u8], cuts: &[usize], max: usize, keep: bool) -> Vec<Said> {
+        let mut decoder = Decoder::default();
+        let mut said = Vec::new();
+        let mut bytes = bytes.to_vec();
+        let mut rest = &mut bytes[..];
+        let mut cuts = cuts.iter().copied().chain(std::iter::repeat(usize::MAX));
+        while !rest.is_empty() {
+            let piece;
+            (piece, rest) = rest.split_at_mut(cuts.next().unwrap_or(1).clamp(1, rest.len()));
+            let mut input = piece;
+            loop {
+                match decoder.next(&mut input, max, keep) {
+                    Ok(None) => break,
+                    Ok(Some(Event::Message(kind, data))) => {
+                        said.push(Said::Message(kind, data.to_vec()));
+                    }
+                    Ok(Some(Event::Ping(data))) => said.push(Said::Ping(data.to_vec())),
+                    Ok(Some(Event::Pong)) => said.push(Said::Pong),
+                    Ok(Some(Event::Close(code))) => {
+                        said.push(Said::Close(code));
+                        return said;
+                    }
+                    Err(fault) => {
+                        said.push(Said::Fault(fault.code));
+                        return said;
+                    }
+                }
+            }
+            assert!(input.is_empty());
+        }
+        said
+    }
+
+    fn text(s: &str) -> Said {
+        Said::Message(MessageKind::Text, s.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn fragments_with_control_frames_between_make_one_message() {
+        let mut bytes = frame(0x01, "青".as_bytes());
+        bytes.extend(frame(0x89, b"are you there"));
+        bytes.extend(frame(0x00, b""));
+        bytes.extend(frame(0x8a, b""));
+        bytes.extend(frame(0x80, "云".as_bytes()));
+        bytes.extend(frame(0x88, &[0x03, 0xe8, b'b', b'y', b'e']));
+        let expected =
+            [Said::Ping(b"are you there".to_vec()), Said::Pong, text("青云"), Said::Close(1000)];
+        for cut in 1..bytes.len() {
+            assert_eq!(read(&bytes, &vec![cut; 100], 100, true), expected, "cut every {cut}");
+        }
+    }
+
+    #[test]
+    fn each_breach_has_its_close_code() {
+        let oversized_control = [0x89, 0x80 | 126, 0, 126];
+        let mut nested = frame(0x01, b"a");
+        nested.extend(frame(0x81, b"b"));
+        let mut cut_text = frame(0x01, &[0xe4]);
+        cut_text.extend(frame(0x80, b"x"));
+        for (name, bytes, code) in [
+            ("rsv", frame(0xc1, b""), 1002),
+            ("opcode 3", frame(0x83, b""), 1002),
+            ("opcode 11", frame(0x8b, b""), 1002),
+            ("fragmented ping", frame(0x09, b""), 1002),
+            ("unmasked", vec![0x81, 1, b'a'], 1002),
+            ("long control", oversized_control.to_vec(), 1002),
+            ("continuation of nothing", frame(0x80, b""), 1002),
+            ("nested", nested, 1002),
+            ("long form of a short length", vec![0x81, 0xfe, 0, 5], 1002),
+            ("length with the top bit", vec![0x82, 0xff, 0x80, 0, 0, 0, 0, 0, 0, 0], 1002),
+            ("close of one byte", frame(0x88, b"a"), 1002),
+            ("close 999", frame(0x88, &999u16.to_be_bytes()), 1002),
+            ("close 1005", frame(0x88, &1005u16.to_be_bytes()), 1002),
+            ("close reason", frame(0x88, &[3, 0xe8, 0xff]), 1007),
+            ("text", frame(0x81, &[0xff]), 1007),
+            ("incomplete text", frame(0x81, &[0xe4, 0xbd]), 1007),
+            ("text over fragments", cut_text, 1007),
+            ("too big", frame(0x82, &[0; 101]), 1009),
+        ] {
+            assert_eq!(read(&bytes, &[], 100, true), [Said::Fault(code)], "{name}");
+            assert_eq!(read(&bytes, &[1; 200], 100, true), [Said::Fault(code)], "{name}, bytewise");
+            assert_eq!(read(&bytes, &[], 100, false), [Said::Fault(code)], "{name}, discarding");
+        }
+    }
+
+    #[test]
+    fn many_fragments_cannot_exceed_the_limit() {
+        let mut bytes = frame(0x02, &[0; 60]);
+        bytes.extend(frame(0x00, &[0; 41]));
+        assert_eq!(read(&bytes, &[], 100, true), [Said::Fault(1009)]);
+    }
+
+    #[test]
+    fn memory_follows_what_arrived_not_what_was_claimed() {
+        let mut decoder = Decoder::default();
+        let mut head = vec![0x82, 0xff, 0, 0, 0, 0, 0x3f, 0xff, 0xff, 0xff, 1, 2, 3, 4, 5];
+        let mut input = &mut head[..];
+        assert_eq!(decoder.next(&mut input, usize::MAX, true), Ok(None));
+        assert!(decoder.buffer.capacity() < 64);
+        assert!(!decoder.is_idle());
+    }
+
+    /// What tungstenite, an independent implementation, makes of the same bytes.
+    fn oracle(bytes: &[u8], max: usize) -> Vec<Said> {
+        use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
+        struct Input<'a>(&'a [u8]);
+        impl std::io::Read for Input<'_> {
+            fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+                match self.0.is_empty() {
+                    true => Err(std::io::ErrorKind::WouldBlock.into()),
+                    false => std::io::Read::read(&mut self.0, out),
+                }
+            }
+        }
+        impl std::io::Write for Input<'_> {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let config =
+            WebSocketConfig::default().max_message_size(Some(max)).max_frame_size(Some(max));
+        let mut socket = WebSocket::from_raw_socket(Input(bytes), Role::Server, Some(config));
+        let mut said = Vec::new();
+        loop {
+            use tungstenite::{Error, Message};
+            said.push(match socket.read() {
+                Ok(Message::Text(text)) => {
+                    Said::Message(MessageKind::Text, text.as_bytes().to_vec())
+                }
+                Ok(Message::Binary(data)) => Said::Message(MessageKind::Binary, data.to_vec()),
+                Ok(Message::Ping(data)) => Said::Ping(data.to_vec()),
+                Ok(Message::Pong(_)) => Said::Pong,
+                Ok(Message::Close(frame)) => {
+                    said.push(Said::Close(frame.map_or(1005, |frame| frame.code.into())));
+                    return said;
+                }
+                Ok(Message::Frame(_)) => unreachable!("never read"),
+                Err(Error::Io(_)) => return said,
+                Err(Error::Utf8(_)) => Said::Fault(1007),
+                Err(Error::Capacity(_)) => Said::Fault(1009),
+                Err(_) => Said::Fault(1002),
+            });
+            if matches!(said.last(), Some(Said::Fault(_))) {
+                return said;
+            }
+        }
+    }
+
+    fn any_frame() -> impl Strategy<Value = Vec<u8>> {
+        let first = prop_oneof![
+            6 => prop::sample::select(vec![0x81u8, 0x82, 0x01, 0x02, 0x00, 0x80, 0x89, 0x8a]),
+            1 => any::<u8>(),
+        ];
+        let payload = prop_oneof![
+            3 => "[a-z青云😀]{0,50}".prop_map(String::into_bytes),
+            1 => prop::collection::vec(any::<u8>(), 0..140),
+        ];
+        (first, payload).prop_map(|(first, payload)| frame(first, &payload))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        #[test]
+        fn tungstenite_agrees(frames in prop::collection::vec(any_frame(), 0..8)) {
+            let bytes = frames.concat();
+            let (ours, theirs) = (read(&bytes, &[], 150, true), oracle(&bytes, 150));
+            // A Close's code and reason are judged by rules of their own (tested above): it is
+            // enough that both stop there.
+            let cut = |said: &[Said]| {
+                let whole = said.iter().take_while(|s| !matches!(s, Said::Close(_) | Said::Fault(_)));
+                whole.cloned().collect::<Vec<_>>()
+            };
+            prop_assert_eq!(cut(&ours), cut(&theirs));
+            prop_assert_eq!(ours.len() > cut(&ours).len(), theirs.len() > cut(&theirs).len());
+        }
+
+        #[test]
+        fn cuts_change_nothing(
+            frames in prop::collection::vec(any_frame(), 0..6),
+            cuts in prop::collection::vec(1usize..20, 0..40),
+        ) {
+            let bytes = frames.concat();
+            prop_assert_eq!(read(&bytes, &cuts, 150, true), read(&bytes, &[], 150, true));
+        }
+
+        #[test]
+        fn no_input_breaks_it(bytes: Vec<u8>, cuts in prop::collection::vec(1usize..9, 0..40)) {
+            read(&bytes, &cuts, 1000, true);
+            read(&bytes, &cuts, 1000, false);
+        }
+    }
+}
