@@ -1,54 +1,24 @@
 //! Channels, their order and their fan-out to shards; no sockets, no threads of its own.
+//!
+//! A **shard** is whoever owns a set of subscribers' sockets: one thread, one [`Inbox`]. Publishing
+//! takes the channel's short lock, gives the message the next offset, and appends it to the inbox
+//! of every shard that has a subscriber. That lock makes one order for all subscribers of a
+//! channel, on every shard. Lock order: channel, then inbox.
 
-use crate::wire::Position;
+mod channel;
+mod counters;
+mod inbox;
+mod registry;
 
-/// What is known of a channel at one moment.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct ChannelInfo {
-    /// The name, decoded.
-    pub name: String,
-    /// Subscribers now.
-    pub subscribers: u64,
-    /// Publications since the channel was created: the offset of the last one.
-    pub offset: u64,
-    /// The channel's incarnation.
-    pub epoch: u64,
-    /// When it was created, in ms since the Unix epoch.
-    pub created_ms: u64,
-}
+pub use channel::{Channel, ChannelInfo, NO_SLOT, Published, Start};
+pub use counters::{Counters, Gauges};
+pub use inbox::{Inbox, Item, Wake};
+pub use registry::Hub;
 
-/// Totals since the server started, and what is there now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Counters {
-    /// Connections open now.
-    pub connections: u64,
-    /// Connections accepted since the start.
-    pub connections_total: u64,
-    /// Channels now.
-    pub channels: u64,
-    /// Subscriptions now.
-    pub subscribers: u64,
-    /// Messages published.
-    pub published: u64,
-    /// Messages handed to subscribers' sockets or queues: one publication to ten subscribers is ten.
-    pub delivered: u64,
-    /// Bytes written to sockets.
-    pub bytes_out: u64,
-    /// Bytes read from sockets.
-    pub bytes_in: u64,
-    /// Connections closed because their queue reached its limit.
-    pub closed_slow: u64,
-    /// Requests and connections refused for breaking a protocol or a limit.
-    pub rejected: u64,
-    /// Bytes waiting in the queues of slow connections now.
-    pub queued_bytes: u64,
-}
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Where a publication landed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Published {
-    /// Its place in the channel.
-    pub position: Position,
-    /// Subscribers of the channel at that moment.
-    pub subscribers: u64,
+/// Locks `mutex`. No code that holds one of the hub's locks can panic halfway through a change, so
+/// a poisoned one is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,83 +1,130 @@
 //! The server: shards that own sockets, and the operations that every face of it shares.
 
+mod answer;
+mod call;
+mod listen;
 mod options;
+mod service;
+mod shard;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use options::{OPTIONS, ServerOptions};
+pub use service::Service;
 
-use crate::Result;
-use crate::hub::{ChannelInfo, Counters, Published};
-use crate::wire::MessageKind;
+use crate::hub::{Hub, Inbox};
+use crate::{Error, ErrorKind, Result};
+use shard::{Control, Parts, Shard};
+
+/// The most shards that a server can have.
+const MAX_SHARDS: usize = 64;
 
 /// A running server. Dropping it stops it without a drain.
 #[derive(Debug)]
-pub struct Server {}
-
-/// The operations, the same for C, HTTP and the command line. Every method may be called from any
-/// thread and none waits for a subscriber.
-#[derive(Debug)]
-pub struct Service {}
+pub struct Server {
+    address: SocketAddr,
+    service: Arc<Service>,
+    control: Arc<Control>,
+    wakers: Vec<Arc<mio::Waker>>,
+    /// Empty once the server is stopped. Whoever stops it holds the lock while it joins, so that
+    /// everyone who stops it returns when it is stopped.
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
 
 impl Server {
     /// Binds, starts the shards, and returns once connections are accepted.
-    pub fn start(_options: ServerOptions) -> Result<Self> {
-        todo!()
+    ///
+    /// Errors: `InvalidArgument` and `AddressInUse` for the address, `Io` when the system refuses
+    /// sockets or threads.
+    pub fn start(mut options: ServerOptions) -> Result<Self> {
+        options.shards = match options.shards {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            shards => shards,
+        }
+        .min(MAX_SHARDS);
+        let (address, listeners) = listen::bind(&options.listen, options.shards)?;
+
+        let mut wakers = Vec::new();
+        let mut polls = Vec::new();
+        let mut inboxes = Vec::new();
+        for _ in &listeners {
+            let (poll, waker) =
+                shard::poll().map_err(|error| Error::from(error).context("poll"))?;
+            let waker = Arc::new(waker);
+            let wake = Arc::clone(&waker);
+            // The only way a wake-up can fail is a descriptor that is no longer open.
+            let wake = move || drop(wake.wake());
+            inboxes.push(Arc::new(Inbox::new(options.inbox_bytes, Box::new(wake))));
+            polls.push(poll);
+            wakers.push(waker);
+        }
+        let hub = Hub::new(inboxes.clone(), options.max_channels);
+        let service = Arc::new(Service::new(hub, options, listeners.len()));
+        let control = Arc::new(Control::new());
+        let server = Self {
+            address,
+            service: Arc::clone(&service),
+            control: Arc::clone(&control),
+            wakers,
+            threads: Mutex::default(),
+        };
+        let shards = listeners.into_iter().zip(polls).zip(inboxes).enumerate();
+        for (id, ((listener, poll), inbox)) in shards {
+            let service = Arc::clone(&service);
+            let control = Arc::clone(&control);
+            // A failure on the way drops the server, which stops the shards that run already.
+            server.spawn(Parts { id, service, inbox, control, poll, listener })?;
+        }
+        log::info!(target: "qyun::server", "listening on {address}");
+        Ok(server)
+    }
+
+    fn spawn(&self, parts: Parts) -> Result<()> {
+        let name = format!("{}-{}", self.service.options().thread_name, parts.id);
+        if name.contains('\0') {
+            let message = "option 'thread_name' cannot hold a NUL";
+            return Err(Error::new(ErrorKind::InvalidOption, message));
+        }
+        let shard = Shard::new(parts)?;
+        let thread = std::thread::Builder::new().name(name).spawn(move || shard.run())?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
     }
 
     /// The address it listens on, with the real port when 0 was asked for.
     pub fn local_addr(&self) -> SocketAddr {
-        todo!()
+        self.address
     }
 
     /// The operations on its channels.
     pub fn service(&self) -> &Arc<Service> {
-        todo!()
+        &self.service
     }
 
     /// Stops accepting, sends what is queued and a Close to every client, waits up to `drain` for
     /// them to go, closes the rest and joins every thread. True if all went by themselves. Calling
     /// it again, or from several threads, is harmless: all return when the server is stopped.
-    pub fn stop(&self, _drain: Duration) -> bool {
-        todo!()
+    pub fn stop(&self, drain: Duration) -> bool {
+        self.service.close();
+        self.control.request_stop(drain);
+        for waker in &self.wakers {
+            let _ = waker.wake();
+        }
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        for thread in threads.drain(..) {
+            if thread.join().is_err() {
+                log::error!(target: "qyun::server", "a shard panicked");
+            }
+        }
+        self.control.was_clean()
     }
 }
 
-impl Service {
-    /// Creates a channel.
-    pub fn create_channel(&self, _name: &str) -> Result<()> {
-        todo!()
-    }
-
-    /// Deletes a channel; its listeners are closed after the last message before the deletion.
-    pub fn delete_channel(&self, _name: &str) -> Result<()> {
-        todo!()
-    }
-
-    /// All channels, by name.
-    pub fn channels(&self) -> Vec<ChannelInfo> {
-        todo!()
-    }
-
-    /// One channel.
-    pub fn channel(&self, _name: &str) -> Result<ChannelInfo> {
-        todo!()
-    }
-
-    /// Broadcasts a message. Waits only while the shards are behind by `inbox_bytes`.
-    pub fn publish(
-        &self,
-        _channel: &str,
-        _kind: MessageKind,
-        _payload: &[u8],
-    ) -> Result<Published> {
-        todo!()
-    }
-
-    /// The counters.
-    pub fn counters(&self) -> Counters {
-        todo!()
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop(Duration::ZERO);
     }
 }

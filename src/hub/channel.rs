@@ -1,0 +1,181 @@
+//! One channel: its order, and which shards have subscribers.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+use super::{Hub, Item, lock};
+use crate::wire::Position;
+use crate::wire::websocket::Message;
+
+/// What is known of a channel at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct ChannelInfo {
+    /// The name, decoded.
+    pub name: String,
+    /// Subscribers now.
+    pub subscribers: u64,
+    /// Publications since the channel was created: the offset of the last one.
+    pub offset: u64,
+    /// The channel's incarnation.
+    pub epoch: u64,
+    /// When it was created, in ms since the Unix epoch.
+    pub created_ms: u64,
+}
+
+/// Where a publication landed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// Its place in the channel.
+    pub position: Position,
+    /// Subscribers of the channel at that moment.
+    pub subscribers: u64,
+}
+
+/// Where a subscription starts: the first message that it gets is the one after `position`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    /// The last publication before the subscription.
+    pub position: Position,
+}
+
+/// The channel has been deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deleted;
+
+/// In [`Channel::slot`]: the shard has no subscriber.
+pub const NO_SLOT: u32 = u32::MAX;
+
+/// A named set of subscribers with one order of messages.
+#[derive(Debug)]
+pub struct Channel {
+    id: u64,
+    epoch: u64,
+    created_ms: u64,
+    name: Box<str>,
+    state: Mutex<State>,
+    subscribers: AtomicU64,
+    /// For each shard, where it keeps its subscribers of this channel. A shard reads and writes
+    /// its own entry only: the array saves it a lookup per message.
+    slots: Box<[AtomicU32]>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    offset: u64,
+    /// Bit n: shard n has a subscriber.
+    shards: u64,
+    deleted: bool,
+}
+
+impl Channel {
+    pub(super) fn new(name: &str, id: u64, epoch: u64, shards: usize) -> Self {
+        Self {
+            id,
+            epoch,
+            created_ms: epoch / 1000,
+            name: name.into(),
+            state: Mutex::default(),
+            subscribers: AtomicU64::new(0),
+            slots: (0..shards).map(|_| AtomicU32::new(NO_SLOT)).collect(),
+        }
+    }
+
+    /// The name, decoded.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The hub's number for this incarnation of the channel, never used again.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The channel as it is now.
+    pub fn info(&self) -> ChannelInfo {
+        ChannelInfo {
+            name: self.name.to_string(),
+            subscribers: self.subscribers.load(Relaxed),
+            offset: lock(&self.state).offset,
+            epoch: self.epoch,
+            created_ms: self.created_ms,
+        }
+    }
+
+    /// Gives `message` the next offset and hands it to every shard that has a subscriber: one lock,
+    /// and for each such shard one more and a reference count.
+    pub fn publish(self: &Arc<Self>, hub: &Hub, message: &Message) -> Result<Published, Deleted> {
+        let (offset, shards) = {
+            let mut state = lock(&self.state);
+            if state.deleted {
+                return Err(Deleted);
+            }
+            state.offset += 1;
+            let offset = state.offset;
+            for inbox in hub.inboxes(state.shards) {
+                inbox.push(Item::Publish {
+                    channel: Arc::clone(self),
+                    offset,
+                    message: message.clone(),
+                });
+            }
+            (offset, state.shards)
+        };
+        hub.inboxes(shards).for_each(super::Inbox::notify);
+        Ok(Published {
+            position: Position { epoch: self.epoch, offset },
+            subscribers: self.subscribers.load(Relaxed),
+        })
+    }
+
+    /// Makes `shard` receive this channel, or goes on doing so, for one more subscriber.
+    ///
+    /// `flush` runs under the channel's lock and must take the shard's inbox: what it takes was
+    /// published before the subscription, what comes later after it.
+    pub fn subscribe(&self, shard: usize, flush: impl FnOnce()) -> Result<Start, Deleted> {
+        let mut state = lock(&self.state);
+        if state.deleted {
+            return Err(Deleted);
+        }
+        flush();
+        state.shards |= 1 << shard;
+        self.subscribers.fetch_add(1, Relaxed);
+        Ok(Start { position: Position { epoch: self.epoch, offset: state.offset } })
+    }
+
+    /// Takes one subscriber of `shard` away; `last` says that the shard has no other.
+    pub fn unsubscribe(&self, shard: usize, last: bool) {
+        self.subscribers.fetch_sub(1, Relaxed);
+        if last {
+            lock(&self.state).shards &= !(1 << shard);
+        }
+    }
+
+    /// Refuses what comes from now on, and tells the shards that have subscribers. False if it was
+    /// deleted before.
+    pub(super) fn delete(self: &Arc<Self>, hub: &Hub) -> bool {
+        let shards = {
+            let mut state = lock(&self.state);
+            if std::mem::replace(&mut state.deleted, true) {
+                return false;
+            }
+            for inbox in hub.inboxes(state.shards) {
+                inbox.push(Item::Deleted(Arc::clone(self)));
+            }
+            state.shards
+        };
+        hub.inboxes(shards).for_each(super::Inbox::notify);
+        true
+    }
+
+    /// Where `shard` keeps its subscribers of this channel, or [`NO_SLOT`].
+    pub fn slot(&self, shard: usize) -> u32 {
+        self.slots.get(shard).map_or(NO_SLOT, |slot| slot.load(Relaxed))
+    }
+
+    /// Remembers where `shard` keeps them.
+    pub fn set_slot(&self, shard: usize, to: u32) {
+        if let Some(slot) = self.slots.get(shard) {
+            slot.store(to, Relaxed);
+        }
+    }
+}

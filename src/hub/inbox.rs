@@ -1,0 +1,172 @@
+//! A shard's inbox: what was published and waits for the shard to fan it out.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use super::{Channel, lock};
+use crate::wire::websocket::Message;
+
+/// What a shard is told, in the order of each channel.
+#[derive(Debug, Clone)]
+pub enum Item {
+    /// A publication.
+    Publish {
+        /// Its channel.
+        channel: Arc<Channel>,
+        /// Its place in the channel.
+        offset: u64,
+        /// The message and its frame.
+        message: Message,
+    },
+    /// The channel was deleted; nothing of it follows.
+    Deleted(Arc<Channel>),
+}
+
+/// How a sleeping shard is woken.
+pub type Wake = Box<dyn Fn() + Send + Sync>;
+
+/// A queue with many writers and one reader, bounded in bytes, that wakes its reader at most once
+/// however many items wait.
+///
+/// `asleep` decides who wakes. The reader sets it, then looks at `len`; a writer raises `len`,
+/// then looks at `asleep`. Both in sequentially consistent order, so one of them sees the other.
+pub struct Inbox {
+    items: Mutex<Vec<Item>>,
+    len: AtomicUsize,
+    bytes: AtomicUsize,
+    max_bytes: usize,
+    asleep: AtomicBool,
+    closed: AtomicBool,
+    wake: Wake,
+    /// Writers that wait for room; the same hand-shake as with `asleep`.
+    waiting: AtomicUsize,
+    room: (Mutex<()>, Condvar),
+}
+
+impl std::fmt::Debug for Inbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inbox").field("len", &self.len).field("bytes", &self.bytes).finish()
+    }
+}
+
+impl Inbox {
+    /// An empty inbox that is full at `max_bytes` of frames.
+    pub fn new(max_bytes: usize, wake: Wake) -> Self {
+        Self {
+            items: Mutex::new(Vec::new()),
+            len: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            max_bytes,
+            asleep: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            wake,
+            waiting: AtomicUsize::new(0),
+            room: (Mutex::new(()), Condvar::new()),
+        }
+    }
+
+    /// Appends an item. Call [`Inbox::notify`] afterwards, outside the channel's lock.
+    pub(super) fn push(&self, item: Item) {
+        let size = match &item {
+            Item::Publish { message, .. } => message.frame().len(),
+            Item::Deleted(_) => 0,
+        };
+        let mut items = lock(&self.items);
+        if self.closed.load(SeqCst) {
+            return;
+        }
+        items.push(item);
+        self.len.store(items.len(), SeqCst);
+        self.bytes.fetch_add(size, SeqCst);
+    }
+
+    /// Wakes the reader if it sleeps.
+    pub fn notify(&self) {
+        if self.asleep.load(SeqCst) && self.asleep.swap(false, SeqCst) {
+            (self.wake)();
+        }
+    }
+
+    /// Moves everything that waits into `into`, which must be empty; its capacity is used again.
+    pub fn take(&self, into: &mut Vec<Item>) {
+        debug_assert!(into.is_empty());
+        {
+            let mut items = lock(&self.items);
+            std::mem::swap(&mut *items, into);
+            self.len.store(0, SeqCst);
+            self.bytes.store(0, SeqCst);
+        }
+        self.signal_room();
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len.load(SeqCst) == 0
+    }
+
+    /// Items waiting.
+    pub fn len(&self) -> usize {
+        self.len.load(SeqCst)
+    }
+
+    /// Announces that the reader is about to sleep. False if it must not, because something waits.
+    pub fn prepare_sleep(&self) -> bool {
+        self.asleep.store(true, SeqCst);
+        if self.is_empty() {
+            return true;
+        }
+        self.asleep.store(false, SeqCst);
+        false
+    }
+
+    /// Tells writers that the reader is awake, so that they need not wake it.
+    pub fn awake(&self) {
+        self.asleep.store(false, SeqCst);
+    }
+
+    /// Whether the inbox holds as much as it may. Writers should wait; it is they who keep to the
+    /// bound, by asking before they publish.
+    pub fn is_full(&self) -> bool {
+        self.bytes.load(SeqCst) >= self.max_bytes
+    }
+
+    /// Waits until the inbox is not full, or is closed. Never call it on the reader's thread.
+    pub fn wait_for_room(&self) {
+        if !self.is_full() {
+            return;
+        }
+        self.waiting.fetch_add(1, SeqCst);
+        let mut guard = lock(&self.room.0);
+        while self.is_full() && !self.closed.load(SeqCst) {
+            // The time limit only guards against a reader that died; `take` signals.
+            let slice = Duration::from_millis(100);
+            guard = match self.room.1.wait_timeout(guard, slice) {
+                Ok((guard, _)) => guard,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+        self.waiting.fetch_sub(1, SeqCst);
+    }
+
+    /// Drops what waits and whatever comes: the reader is gone.
+    pub fn close(&self) {
+        let dropped = {
+            let mut items = lock(&self.items);
+            self.closed.store(true, SeqCst);
+            self.len.store(0, SeqCst);
+            self.bytes.store(0, SeqCst);
+            std::mem::take(&mut *items)
+        };
+        self.signal_room();
+        drop(dropped);
+    }
+
+    fn signal_room(&self) {
+        if self.waiting.load(SeqCst) > 0 {
+            // Taking the lock puts this after a waiter's check and before its sleep is over.
+            drop(lock(&self.room.0));
+            self.room.1.notify_all();
+        }
+    }
+}

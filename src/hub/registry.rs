@@ -1,0 +1,138 @@
+//! The channels by name.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::{Channel, Inbox};
+use crate::wire::name;
+use crate::{Error, ErrorKind, Result};
+
+/// All channels of a server and the inboxes of its shards.
+#[derive(Debug)]
+pub struct Hub {
+    /// Ordered, so that a listing can be read in pages without holding the lock for all of it.
+    channels: RwLock<BTreeMap<Box<str>, Arc<Channel>>>,
+    inboxes: Box<[Arc<Inbox>]>,
+    next_id: AtomicU64,
+    last_epoch: AtomicU64,
+    published: AtomicU64,
+    max_channels: usize,
+}
+
+impl Hub {
+    /// A hub without channels for these shards (at most 64), that holds at most `max_channels`;
+    /// 0 is no limit.
+    pub fn new(inboxes: Vec<Arc<Inbox>>, max_channels: usize) -> Self {
+        debug_assert!(inboxes.len() <= 64);
+        Self {
+            channels: RwLock::default(),
+            inboxes: inboxes.into(),
+            next_id: AtomicU64::new(1),
+            last_epoch: AtomicU64::new(0),
+            published: AtomicU64::new(0),
+            max_channels,
+        }
+    }
+
+    /// The inboxes of the shards whose bits are set.
+    pub(super) fn inboxes(&self, mask: u64) -> impl Iterator<Item = &Inbox> {
+        self.inboxes
+            .iter()
+            .enumerate()
+            .filter(move |(shard, _)| mask & (1 << shard) != 0)
+            .map(|(_, inbox)| &**inbox)
+    }
+
+    /// Whether some shard is so far behind that publishers should wait.
+    pub fn is_congested(&self) -> bool {
+        self.inboxes.iter().any(|inbox| inbox.is_full())
+    }
+
+    /// Waits until no shard is behind. Never call it on a shard's thread.
+    pub fn wait_for_room(&self) {
+        for inbox in &self.inboxes {
+            inbox.wait_for_room();
+        }
+    }
+
+    /// Counts a publication.
+    pub fn count_published(&self) {
+        self.published.fetch_add(1, Relaxed);
+    }
+
+    /// Publications since the start.
+    pub fn published(&self) -> u64 {
+        self.published.load(Relaxed)
+    }
+
+    /// Channels now.
+    pub fn len(&self) -> usize {
+        self.channels.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether there is no channel.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Finds a channel.
+    pub fn get(&self, name: &str) -> Option<Arc<Channel>> {
+        self.channels.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Creates a channel. Errors: `InvalidName`, `ChannelExists`, `QueueFull` at the limit.
+    pub fn create(&self, name: &str) -> Result<Arc<Channel>> {
+        name::validate(name)?;
+        let mut channels = self.channels.write().unwrap_or_else(PoisonError::into_inner);
+        if channels.contains_key(name) {
+            return Err(Error::new(ErrorKind::ChannelExists, "Channel already exists"));
+        }
+        if self.max_channels != 0 && channels.len() >= self.max_channels {
+            let message = format!("There are {} channels, the limit", channels.len());
+            return Err(Error::new(ErrorKind::QueueFull, message));
+        }
+        let id = self.next_id.fetch_add(1, Relaxed);
+        let channel = Arc::new(Channel::new(name, id, self.new_epoch(), self.inboxes.len()));
+        channels.insert(name.into(), Arc::clone(&channel));
+        Ok(channel)
+    }
+
+    /// Deletes a channel: what is published before reaches its subscribers, nothing after.
+    /// Error: `ChannelNotFound`.
+    pub fn delete(&self, name: &str) -> Result<()> {
+        let removed = self.channels.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        match removed {
+            Some(channel) => {
+                channel.delete(self);
+                Ok(())
+            }
+            None => Err(Error::new(ErrorKind::ChannelNotFound, "Channel not found")),
+        }
+    }
+
+    /// At most `limit` channels whose names sort behind `after`, in order.
+    pub fn page(&self, after: Option<&str>, limit: usize) -> Vec<Arc<Channel>> {
+        let channels = self.channels.read().unwrap_or_else(PoisonError::into_inner);
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        channels
+            .range::<str, _>((from, Bound::Unbounded))
+            .take(limit)
+            .map(|(_, channel)| Arc::clone(channel))
+            .collect()
+    }
+
+    /// Microseconds since the Unix epoch, never the same twice, also when the clock stands still.
+    /// It stays below 2^53 until the year 2255, so JSON numbers carry it.
+    fn new_epoch(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+        let last = self
+            .last_epoch
+            .fetch_update(Relaxed, Relaxed, |last| Some(now.max(last + 1)))
+            .unwrap_or_else(|last| last);
+        now.max(last + 1)
+    }
+}

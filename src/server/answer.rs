@@ -1,0 +1,189 @@
+//! HTTP answers of the channel dialect: always JSON, always of the same shape.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use serde_json::{Value, json};
+
+use super::Service;
+use crate::hub::Channel;
+use crate::wire::http::{Refusal, reason};
+use crate::wire::percent;
+use crate::{Error, ErrorKind, Result};
+
+/// One answer: a status and a JSON body.
+#[derive(Debug)]
+pub(super) struct Answer {
+    status: u16,
+    /// More header fields, each with its CR LF.
+    fields: &'static str,
+    body: String,
+}
+
+const BROADCASTED: &str = r#"{"status":"success","message":"Message broadcasted"}"#;
+
+impl Answer {
+    /// Success with more members behind the message.
+    pub(super) fn success(message: &str, more: Value) -> Self {
+        Self::json(200, "success", message, more)
+    }
+
+    pub(super) fn broadcasted() -> Self {
+        Self { status: 200, fields: "", body: BROADCASTED.into() }
+    }
+
+    /// The answer to an operation that failed.
+    pub(super) fn error(error: &Error) -> Self {
+        Self::failure(status(error.kind()), &error.to_string())
+    }
+
+    /// The answer to a WebSocket upgrade that was refused: no channel is 403.
+    pub(super) fn upgrade_error(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::ChannelNotFound => Self::failure(403, &error.to_string()),
+            _ => Self::error(error),
+        }
+    }
+
+    /// The answer to what is not an acceptable request.
+    pub(super) fn refusal(refusal: Refusal) -> Self {
+        Self::failure(refusal.status, refusal.message)
+    }
+
+    pub(super) fn failure(status: u16, message: &str) -> Self {
+        Self::json(status, "error", message, Value::Null)
+    }
+
+    /// The answer to a method that the path does not have.
+    pub(super) fn method_not_allowed(allow: &'static str) -> Self {
+        Self { fields: allow, ..Self::failure(405, "Method not allowed") }
+    }
+
+    /// The answer to a plain request for what is a WebSocket.
+    pub(super) fn upgrade_required() -> Self {
+        Self {
+            fields: "upgrade: websocket\r\n",
+            ..Self::failure(426, "This is a WebSocket: connect to it with ws://")
+        }
+    }
+
+    fn json(status: u16, outcome: &str, message: &str, more: Value) -> Self {
+        // Written by hand up to the message, because the order of the members is a contract.
+        let mut body = format!(r#"{{"status":"{outcome}","message":{}"#, json!(message));
+        if let Value::Object(members) = more {
+            for (key, value) in members {
+                body.push_str(&format!(",{}:{value}", json!(key)));
+            }
+        }
+        body.push('}');
+        let fields = if status == 426 { "sec-websocket-version: 13\r\n" } else { "" };
+        Self { status, fields, body }
+    }
+
+    pub(super) fn is_error(&self) -> bool {
+        self.status >= 400
+    }
+
+    /// Appends the answer.
+    pub(super) fn write(
+        &self,
+        out: &mut Vec<u8>,
+        dates: &Dates,
+        keep_alive: bool,
+        head_only: bool,
+    ) {
+        let Self { status, fields, body } = self;
+        let connection = if keep_alive { "" } else { "connection: close\r\n" };
+        let head = format!(
+            "HTTP/1.1 {status} {}\r\ndate: {}\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n{connection}{fields}\r\n",
+            reason(*status),
+            dates.text,
+            body.len(),
+        );
+        out.extend_from_slice(head.as_bytes());
+        if !head_only {
+            out.extend_from_slice(body.as_bytes());
+        }
+    }
+}
+
+/// The HTTP status that says the same as an error.
+pub(super) fn status(kind: ErrorKind) -> u16 {
+    match kind {
+        ErrorKind::ChannelNotFound | ErrorKind::NotFound => 404,
+        ErrorKind::TooLarge => 413,
+        ErrorKind::QueueFull => 507,
+        _ => 400,
+    }
+}
+
+/// What a WebSocket upgrade leads to; names are still percent-encoded.
+#[derive(Debug)]
+pub(super) enum Target<'a> {
+    Listen(&'a str),
+    Send(&'a str),
+    Stream,
+}
+
+impl Target<'_> {
+    /// The channel, where the target has one.
+    pub(super) fn find(&self, service: &Service) -> Result<Option<Arc<Channel>>> {
+        match self {
+            Self::Listen(name) | Self::Send(name) => {
+                service.find(&percent::decode(name.as_bytes())?).map(Some)
+            }
+            Self::Stream => Ok(None),
+        }
+    }
+}
+
+/// The answer to a WebSocket upgrade. The first sub-protocol offered is echoed, because some
+/// clients fail when none is.
+pub(super) fn switching_protocols(accept: &str, protocol: Option<&str>) -> Vec<u8> {
+    let mut out = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
+         sec-websocket-accept: {accept}\r\n"
+    );
+    if let Some(protocol) = protocol {
+        out.push_str(&format!("sec-websocket-protocol: {protocol}\r\n"));
+    }
+    out.push_str("\r\n");
+    out.into_bytes()
+}
+
+/// The date of answers (RFC 9110 section 6.6.1) and the hot answer, made anew once a second.
+#[derive(Debug)]
+pub(super) struct Dates {
+    second: u64,
+    text: String,
+    broadcasted: Vec<u8>,
+}
+
+impl Default for Dates {
+    fn default() -> Self {
+        let mut dates = Self { second: 0, text: String::new(), broadcasted: Vec::new() };
+        dates.refresh();
+        dates
+    }
+}
+
+impl Dates {
+    /// Follows the clock. Costs one reading of it.
+    pub(super) fn refresh(&mut self) {
+        let now = SystemTime::now();
+        let second = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        if second != self.second {
+            self.second = second;
+            self.text = httpdate::fmt_http_date(now);
+            let mut broadcasted = Vec::new();
+            Answer::broadcasted().write(&mut broadcasted, self, true, false);
+            self.broadcasted = broadcasted;
+        }
+    }
+
+    /// The whole answer to a message that was sent.
+    pub(super) fn broadcasted(&self) -> &[u8] {
+        &self.broadcasted
+    }
+}

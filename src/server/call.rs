@@ -1,0 +1,179 @@
+//! The channel dialect's HTTP requests: which operation a head asks for, and its execution.
+
+use percent_encoding::percent_decode_str;
+use serde_json::json;
+
+use super::Service;
+use super::answer::{Answer, Target};
+use crate::Result;
+use crate::wire::http::{Framing, Handshake, Head, Route, route};
+use crate::wire::{MessageKind, percent};
+
+/// What to do with a request.
+pub(super) enum Plan<'a> {
+    /// The hot one: send a message that stands in the path.
+    SendInPath { name: &'a str, message: &'a str },
+    /// Become a WebSocket.
+    Upgrade { target: Target<'a>, handshake: Handshake<'a> },
+    /// Execute a call once the body, if there is one, is read.
+    Call(Call),
+}
+
+/// An operation that waits for its body.
+#[derive(Debug)]
+pub(super) enum Call {
+    Create(String),
+    Publish(String, MessageKind),
+    PublishText(String, String),
+    Delete(String),
+    Info(String),
+    List {
+        after: Option<String>,
+        limit: usize,
+    },
+    Health,
+    /// The answer is known already; the body, if any, is read and ignored.
+    Refuse(Answer),
+}
+
+/// Channels in one page of a listing, unless asked for.
+const PAGE: usize = 1000;
+const MAX_PAGE: usize = 10_000;
+
+impl Head<'_> {
+    pub(super) fn has_no_body(&self) -> bool {
+        self.framing == Framing::Length(0)
+    }
+}
+
+impl<'a> Plan<'a> {
+    /// What `head` asks for.
+    pub(super) fn of(head: &Head<'a>) -> Self {
+        let target = match route(head.path) {
+            Route::SendInPath(name, message) if head.method == "GET" => {
+                return Self::SendInPath { name, message };
+            }
+            Route::Listen(name) => Target::Listen(name),
+            Route::Send(name) if head.method != "POST" => Target::Send(name),
+            // A channel may be called "stream", too.
+            Route::Stream if head.method != "DELETE" => Target::Stream,
+            _ => return Self::Call(Call::of(head).unwrap_or_else(|answer| Call::Refuse(answer))),
+        };
+        match (head.handshake, head.method) {
+            (Some(handshake), _) => Self::Upgrade { target, handshake },
+            (None, "GET") => Self::Call(Call::Refuse(Answer::upgrade_required())),
+            (None, _) => {
+                let allow = match target {
+                    Target::Send(_) => "allow: GET, POST\r\n",
+                    _ => "allow: GET\r\n",
+                };
+                Self::Call(Call::Refuse(Answer::method_not_allowed(allow)))
+            }
+        }
+    }
+}
+
+impl Call {
+    fn of(head: &Head<'_>) -> std::result::Result<Self, Answer> {
+        let name = |segment: &str| match percent::decode(segment.as_bytes()) {
+            Ok(name) => Ok(name.into_owned()),
+            Err(error) => Err(Answer::error(&error)),
+        };
+        match (head.method, route(head.path)) {
+            (_, Route::Unknown) => Err(Answer::failure(404, "Not found")),
+            ("GET" | "POST", Route::Create(segment)) => Ok(Self::Create(name(segment)?)),
+            (_, Route::Create(_)) => Err(Answer::method_not_allowed("allow: GET, POST\r\n")),
+            ("POST", Route::Send(segment)) => Ok(Self::Publish(name(segment)?, kind_of(head))),
+            ("DELETE", Route::Channel(segment)) => Ok(Self::Delete(name(segment)?)),
+            ("DELETE", Route::Stream) => Ok(Self::Delete("stream".into())),
+            (_, Route::Channel(_)) => Err(Answer::method_not_allowed("allow: DELETE\r\n")),
+            ("GET" | "HEAD", Route::Info(segment)) => Ok(Self::Info(name(segment)?)),
+            ("GET" | "HEAD", Route::Channels) => Self::list(head.query),
+            ("GET" | "HEAD", Route::Health) => Ok(Self::Health),
+            (_, Route::SendInPath(..)) => Err(Answer::method_not_allowed("allow: GET\r\n")),
+            _ => Err(Answer::method_not_allowed("allow: GET, HEAD\r\n")),
+        }
+    }
+
+    /// A message in the path of a request that, oddly, has a body as well.
+    pub(super) fn send_in_path(name: &str, message: &str) -> Self {
+        let decode =
+            |segment: &str| percent::decode(segment.as_bytes()).map(|text| text.into_owned());
+        match (decode(name), decode(message)) {
+            (Ok(name), Ok(message)) => Self::PublishText(name, message),
+            (Err(error), _) | (_, Err(error)) => Self::Refuse(Answer::error(&error)),
+        }
+    }
+
+    fn list(query: &str) -> std::result::Result<Self, Answer> {
+        let (mut after, mut limit) = (None, PAGE);
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match key {
+                "after" => after = Some(percent_decode_str(value).decode_utf8_lossy().into_owned()),
+                "limit" => match value.parse() {
+                    Ok(number @ 1..=MAX_PAGE) => limit = number,
+                    _ => {
+                        let text = format!("limit cannot be '{value}': it is 1 to {MAX_PAGE}");
+                        return Err(Answer::failure(400, &text));
+                    }
+                },
+                _ => {}
+            }
+        }
+        Ok(Self::List { after, limit })
+    }
+
+    /// Does it. `body` is what came behind the head.
+    pub(super) fn execute(self, service: &Service, body: &[u8]) -> Answer {
+        let answer = match self {
+            Self::Refuse(answer) => return answer,
+            Self::Create(name) => service
+                .create_channel(&name)
+                .map(|()| Answer::success(&format!("Channel '{name}' created"), json!(null))),
+            Self::Delete(name) => service
+                .delete_channel(&name)
+                .map(|()| Answer::success(&format!("Channel '{name}' deleted"), json!(null))),
+            Self::Publish(name, kind) => publish(service, &name, kind, body),
+            Self::PublishText(name, text) => {
+                publish(service, &name, MessageKind::Text, text.as_bytes())
+                    .map(|_| Answer::broadcasted())
+            }
+            Self::Info(name) => service
+                .channel(&name)
+                .map(|info| Answer::success("Channel found", json!({ "channel": info }))),
+            Self::List { after, limit } => {
+                let channels = service.page(after.as_deref(), limit);
+                let total = service.hub().len();
+                let more = json!({ "channels": channels, "total": total });
+                Ok(Answer::success(&format!("{} channels", channels.len()), more))
+            }
+            Self::Health => {
+                Ok(Answer::success("Serving", json!({ "version": env!("CARGO_PKG_VERSION") })))
+            }
+        };
+        answer.unwrap_or_else(|error| Answer::error(&error))
+    }
+}
+
+/// Publishes as a shard must: without waiting for room.
+fn publish(service: &Service, name: &str, kind: MessageKind, data: &[u8]) -> Result<Answer> {
+    service.check(kind, data)?;
+    let channel = service.find(name)?;
+    let message = crate::wire::websocket::Message::new(kind, data);
+    let published = service.publish_to(&channel, &message)?;
+    let position = published.position;
+    Ok(Answer::success(
+        "Message broadcasted",
+        json!({ "epoch": position.epoch, "offset": position.offset, "subscribers": published.subscribers }),
+    ))
+}
+
+/// A body is text unless it says that it is arbitrary bytes.
+fn kind_of(head: &Head<'_>) -> MessageKind {
+    let media_type = head.content_type.split(';').next().unwrap_or_default().trim();
+    match media_type.eq_ignore_ascii_case("application/octet-stream") {
+        true => MessageKind::Binary,
+        false => MessageKind::Text,
+    }
+}

@@ -1,0 +1,96 @@
+//! Listening sockets: one per shard on the same address, so that the kernel spreads connections.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use mio::net::TcpListener;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::{Error, ErrorKind, Result};
+
+const BACKLOG: i32 = 4096;
+
+/// Binds `count` listeners on `listen` (`HOST:PORT`; port 0 takes any free one).
+///
+/// The first socket is bound without `SO_REUSEPORT`, so that an address that another program, or
+/// another server of this one, listens on is an error and not silently shared. Only then does it
+/// get the option, which lets the others join it.
+pub(super) fn bind(listen: &str, count: usize) -> Result<(SocketAddr, Vec<TcpListener>)> {
+    let mut failure = None;
+    for address in resolve(listen)? {
+        match bind_all(address, count) {
+            Ok(bound) => return Ok(bound),
+            Err(error) => {
+                failure.get_or_insert(Error::from(error));
+            }
+        }
+    }
+    let failure =
+        failure.unwrap_or_else(|| Error::new(ErrorKind::InvalidArgument, "it names no address"));
+    Err(failure.context(format_args!("cannot listen on '{listen}'")))
+}
+
+fn resolve(listen: &str) -> Result<impl Iterator<Item = SocketAddr>> {
+    listen.to_socket_addrs().map_err(|error| {
+        Error::new(
+            ErrorKind::InvalidArgument,
+            format!("cannot listen on '{listen}': {error}; write HOST:PORT, as in 127.0.0.1:8000"),
+        )
+    })
+}
+
+fn bind_all(address: SocketAddr, count: usize) -> std::io::Result<(SocketAddr, Vec<TcpListener>)> {
+    let first = open(address)?;
+    first.bind(&address.into())?;
+    let bound = first.local_addr()?.as_socket().unwrap_or(address);
+    let mut sockets = vec![first];
+    if count > 1 {
+        for socket in &sockets {
+            socket.set_reuse_port(true)?;
+        }
+        for _ in 1..count {
+            let socket = open(bound)?;
+            socket.set_reuse_port(true)?;
+            socket.bind(&bound.into())?;
+            sockets.push(socket);
+        }
+    }
+    let listeners = sockets.into_iter().map(|socket| {
+        socket.listen(BACKLOG)?;
+        Ok(TcpListener::from_std(socket.into()))
+    });
+    Ok((bound, listeners.collect::<std::io::Result<_>>()?))
+}
+
+fn open(address: SocketAddr) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_listeners_share_one_port_and_nobody_else_gets_it() {
+        let (address, listeners) = bind("127.0.0.1:0", 3).unwrap();
+        assert_eq!(listeners.len(), 3);
+        for count in [1, 2] {
+            let error = bind(&address.to_string(), count).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::AddressInUse);
+            assert!(error.to_string().contains(&address.to_string()), "{error}");
+        }
+        drop(listeners);
+        bind(&address.to_string(), 2).unwrap();
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_named() {
+        for bad in ["", "localhost", "127.0.0.1:99999", "no such host:1"] {
+            let error = bind(bad, 1).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{bad}");
+            assert!(error.to_string().contains(bad));
+        }
+    }
+}

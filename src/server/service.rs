@@ -1,0 +1,194 @@
+//! The operations on a server's channels: one layer for C, HTTP and the command line.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+use super::ServerOptions;
+use crate::hub::{Channel, ChannelInfo, Counters, Gauges, Hub, Published};
+use crate::wire::MessageKind;
+use crate::wire::websocket::Message;
+use crate::{Error, ErrorKind, Result};
+
+/// What happens to a new connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It is served.
+    Admitted,
+    /// There are `max_connections`: it is told so.
+    Refused,
+    /// There are too many even to be told.
+    Dropped,
+}
+
+/// Connections that may be told at a time that there is no room for them.
+const MAX_REFUSALS: usize = 1024;
+
+/// The operations. Every method may be called from any thread, and none waits for a subscriber.
+#[derive(Debug)]
+pub struct Service {
+    hub: Hub,
+    options: ServerOptions,
+    gauges: Box<[Gauges]>,
+    connections: AtomicUsize,
+    stopped: AtomicBool,
+}
+
+impl Service {
+    pub(super) fn new(hub: Hub, options: ServerOptions, shards: usize) -> Self {
+        let gauges = (0..shards).map(|_| Gauges::default()).collect();
+        Self {
+            hub,
+            options,
+            gauges,
+            connections: AtomicUsize::new(0),
+            stopped: AtomicBool::new(false),
+        }
+    }
+
+    /// Creates a channel. Errors: `InvalidName`, `ChannelExists`, `QueueFull` at `max_channels`.
+    pub fn create_channel(&self, name: &str) -> Result<()> {
+        self.hub.create(name).map(drop)
+    }
+
+    /// Deletes a channel; its listeners are closed after the last message before the deletion.
+    /// Error: `ChannelNotFound`.
+    pub fn delete_channel(&self, name: &str) -> Result<()> {
+        self.hub.delete(name)
+    }
+
+    /// All channels, by name. Channels that come or go meanwhile may or may not be among them.
+    pub fn channels(&self) -> Vec<ChannelInfo> {
+        const PAGE: usize = 1024;
+        let mut all: Vec<ChannelInfo> = Vec::new();
+        loop {
+            let page = self.page(all.last().map(|info| info.name.as_str()), PAGE);
+            let last = page.len() < PAGE;
+            all.extend(page);
+            if last {
+                return all;
+            }
+        }
+    }
+
+    /// At most `limit` channels whose names sort behind `after`.
+    pub fn page(&self, after: Option<&str>, limit: usize) -> Vec<ChannelInfo> {
+        self.hub.page(after, limit).iter().map(|channel| channel.info()).collect()
+    }
+
+    /// One channel. Error: `ChannelNotFound`.
+    pub fn channel(&self, name: &str) -> Result<ChannelInfo> {
+        self.hub.get(name).map(|channel| channel.info()).ok_or_else(not_found)
+    }
+
+    /// Broadcasts a message. Waits only while a shard is behind by `inbox_bytes`; a slow subscriber
+    /// is never waited for. Errors: `ChannelNotFound`, `TooLarge`, `InvalidUtf8` of a text,
+    /// `Closed` once the server is stopped.
+    pub fn publish(&self, channel: &str, kind: MessageKind, payload: &[u8]) -> Result<Published> {
+        if self.stopped.load(Relaxed) {
+            return Err(Error::new(ErrorKind::Closed, "the server is stopped"));
+        }
+        self.check(kind, payload)?;
+        let channel = self.find(channel)?;
+        self.hub.wait_for_room();
+        self.publish_to(&channel, &Message::new(kind, payload))
+    }
+
+    /// The counters, each exact, all together not from one instant.
+    pub fn counters(&self) -> Counters {
+        let mut sum = Counters {
+            channels: self.hub.len() as u64,
+            published: self.hub.published(),
+            ..Counters::default()
+        };
+        self.gauges.iter().for_each(|shard| shard.add_to(&mut sum));
+        sum
+    }
+
+    /// Refuses what is published from now on.
+    pub(super) fn close(&self) {
+        self.stopped.store(true, Relaxed);
+    }
+
+    /// The options that the server was started with.
+    pub fn options(&self) -> &ServerOptions {
+        &self.options
+    }
+
+    pub(super) fn hub(&self) -> &Hub {
+        &self.hub
+    }
+
+    /// The counters that shard `id` writes.
+    pub(super) fn gauges(&self, id: usize) -> Option<&Gauges> {
+        self.gauges.get(id)
+    }
+
+    /// A channel to send or listen to: with `auto_create`, one that does not exist is created.
+    pub(super) fn find(&self, name: &str) -> Result<Arc<Channel>> {
+        if let Some(channel) = self.hub.get(name) {
+            return Ok(channel);
+        }
+        if !self.options.auto_create {
+            crate::wire::name::validate(name)?;
+            return Err(not_found());
+        }
+        match self.hub.create(name) {
+            Err(error) if error.kind() == ErrorKind::ChannelExists => {
+                self.hub.get(name).ok_or_else(not_found)
+            }
+            created => created,
+        }
+    }
+
+    /// Whether a message may be published at all.
+    pub(super) fn check(&self, kind: MessageKind, payload: &[u8]) -> Result<()> {
+        if payload.len() > self.options.max_message_bytes {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!(
+                    "Message has {} bytes; the limit is {}",
+                    payload.len(),
+                    self.options.max_message_bytes
+                ),
+            ));
+        }
+        if kind == MessageKind::Text && std::str::from_utf8(payload).is_err() {
+            return Err(Error::new(ErrorKind::InvalidUtf8, "Message is not UTF-8"));
+        }
+        Ok(())
+    }
+
+    /// Publishes without waiting for room, as a shard must, which is the one that makes room.
+    pub(super) fn publish_to(
+        &self,
+        channel: &Arc<Channel>,
+        message: &Message,
+    ) -> Result<Published> {
+        let published = channel.publish(&self.hub, message).map_err(|_| not_found())?;
+        self.hub.count_published();
+        Ok(published)
+    }
+
+    /// Counts a connection in, unless it is dropped.
+    pub(super) fn admit(&self) -> Admission {
+        let limit = match self.options.max_connections {
+            0 => usize::MAX,
+            limit => limit,
+        };
+        let most = limit.saturating_add(MAX_REFUSALS);
+        match self.connections.fetch_update(Relaxed, Relaxed, |n| (n < most).then_some(n + 1)) {
+            Ok(before) if before < limit => Admission::Admitted,
+            Ok(_) => Admission::Refused,
+            Err(_) => Admission::Dropped,
+        }
+    }
+
+    /// Counts a connection out.
+    pub(super) fn release(&self) {
+        self.connections.fetch_sub(1, Relaxed);
+    }
+}
+
+fn not_found() -> Error {
+    Error::new(ErrorKind::ChannelNotFound, "Channel not found")
+}

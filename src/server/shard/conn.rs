@@ -1,0 +1,206 @@
+//! A connection as its shard holds it: a few dozen bytes while nothing is under way.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{ErrorKind, Write};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mio::net::TcpStream;
+
+use super::fanout::Place;
+use super::http::HttpState;
+use crate::hub::Channel;
+use crate::wire::websocket::{Decoder, frame_end};
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Conn {
+    pub stream: TcpStream,
+    pub lane: Lane,
+    /// What the socket did not take yet; present only while there is something.
+    out: Option<Box<OutQueue>>,
+    /// A frame or message that is half read; present only then.
+    pub reader: Option<Box<Decoder>>,
+    /// When the lane's current phase has lasted too long, in ms of the shard's clock.
+    pub deadline: u64,
+    /// A ping was sent and nothing was heard since.
+    pub awaiting_pong: bool,
+    /// Nothing is read until what is queued has been written.
+    pub paused: bool,
+    /// Input that was read and not looked at waits in the HTTP state.
+    pub stalled: bool,
+    /// What to do once everything is written.
+    pub after_flush: AfterFlush,
+    /// It is to be freed at the end of the round.
+    pub dead: bool,
+}
+
+/// What a connection is for at the moment.
+#[derive(Debug)]
+pub(super) enum Lane {
+    /// HTTP/1.1 requests. The state is present while one is half read.
+    Http(Option<Box<HttpState>>),
+    /// A WebSocket on `/channel/listen/{name}`.
+    Listener(Place),
+    /// A WebSocket on `/channel/send/{name}`.
+    Sender(Arc<Channel>),
+    /// A WebSocket on `/channel/stream`: its subscriptions by channel number.
+    Stream(Box<HashMap<u64, Place>>),
+    /// A WebSocket that was sent a Close; only the peer's Close is of interest.
+    Closing,
+    /// What comes is thrown away, so that the peer can read the last bytes before the socket goes.
+    Lingering,
+}
+
+/// What to do with a connection when all is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AfterFlush {
+    Stay,
+    /// End the sending side, read until the peer ends its own.
+    Linger,
+    /// Close at once.
+    Free,
+}
+
+/// What became of bytes handed to a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// The socket took all.
+    All,
+    /// Some wait in the queue.
+    Queued,
+    /// They do not fit into the queue: nothing of them was kept.
+    Full,
+    /// The socket is broken.
+    Dead,
+}
+
+#[derive(Debug, Default)]
+struct OutQueue {
+    /// Buffers and how much of each was written. A buffer of a WebSocket holds whole frames.
+    entries: VecDeque<(Bytes, usize)>,
+    bytes: usize,
+}
+
+impl Conn {
+    pub(super) fn new(stream: TcpStream, deadline: u64) -> Self {
+        Self {
+            stream,
+            lane: Lane::Http(None),
+            out: None,
+            reader: None,
+            deadline,
+            awaiting_pong: false,
+            paused: false,
+            stalled: false,
+            after_flush: AfterFlush::Stay,
+            dead: false,
+        }
+    }
+
+    /// Bytes that wait to be written.
+    pub(super) fn queued(&self) -> usize {
+        self.out.as_ref().map_or(0, |out| out.bytes)
+    }
+
+    /// Whether the lane is a WebSocket that has not begun to close.
+    pub(super) fn is_open_websocket(&self) -> bool {
+        matches!(self.lane, Lane::Listener(_) | Lane::Sender(_) | Lane::Stream(_))
+    }
+
+    /// Writes shared bytes: one system call and no copy. What the socket does not take waits as a
+    /// slice of the same buffer, up to `max_queue` bytes in all; an empty queue takes any one
+    /// buffer, so that a message larger than the bound can pass.
+    pub(super) fn send(&mut self, bytes: &Bytes, max_queue: usize) -> Sent {
+        if self.out.is_none() {
+            match write(&mut self.stream, bytes) {
+                Some(written) if written == bytes.len() => return Sent::All,
+                Some(written) => {
+                    self.push(bytes.clone(), written);
+                    return Sent::Queued;
+                }
+                None => return Sent::Dead,
+            }
+        }
+        if self.queued() + bytes.len() > max_queue {
+            return Sent::Full;
+        }
+        self.push(bytes.clone(), 0);
+        Sent::Queued
+    }
+
+    /// Like [`Conn::send`] for bytes that are this connection's alone: copied only if they wait.
+    pub(super) fn send_own(&mut self, bytes: &[u8], max_queue: usize) -> Sent {
+        let written = match self.out {
+            Some(_) => 0,
+            None => match write(&mut self.stream, bytes) {
+                Some(written) if written == bytes.len() => return Sent::All,
+                Some(written) => written,
+                None => return Sent::Dead,
+            },
+        };
+        if self.out.is_some() && self.queued() + bytes.len() > max_queue {
+            return Sent::Full;
+        }
+        self.push(Bytes::copy_from_slice(bytes), written);
+        Sent::Queued
+    }
+
+    /// Queues bytes whatever the bound: for the last words of a connection.
+    pub(super) fn push(&mut self, bytes: Bytes, written: usize) {
+        let out = self.out.get_or_insert_default();
+        out.bytes += bytes.len() - written;
+        out.entries.push_back((bytes, written));
+    }
+
+    /// Writes what waits, as far as the socket takes it.
+    pub(super) fn flush(&mut self) -> Sent {
+        while let Some(out) = &mut self.out {
+            let Some((bytes, at)) = out.entries.front_mut() else {
+                self.out = None;
+                break;
+            };
+            match write(&mut self.stream, bytes.get(*at..).unwrap_or_default()) {
+                None => return Sent::Dead,
+                Some(written) => {
+                    *at += written;
+                    out.bytes -= written;
+                    if *at < bytes.len() {
+                        return Sent::Queued;
+                    }
+                    out.entries.pop_front();
+                }
+            }
+        }
+        Sent::All
+    }
+
+    /// Throws away what waits, except the rest of a WebSocket frame of which a part was written:
+    /// without it, nothing that follows could be understood.
+    pub(super) fn drop_whole_frames(&mut self) {
+        let Some(out) = self.out.take() else { return };
+        if let Some((bytes, at)) = out.entries.into_iter().next() {
+            let end = frame_end(&bytes, at);
+            if end > at {
+                self.push(bytes.slice(..end), at);
+            }
+        }
+    }
+}
+
+/// Bytes that the socket took, 0 if it is full; `None` if it is broken. Standard streams send with
+/// `MSG_NOSIGNAL`, so that a peer that is gone raises no signal in the host program.
+fn write(stream: &mut TcpStream, bytes: &[u8]) -> Option<usize> {
+    loop {
+        match stream.write(bytes) {
+            Ok(written) => return Some(written),
+            Err(error) => match error.kind() {
+                ErrorKind::Interrupted => {}
+                ErrorKind::WouldBlock => return Some(0),
+                _ => return None,
+            },
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Conn>() <= 64, "an idle connection costs this much");

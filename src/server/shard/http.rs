@@ -1,0 +1,523 @@
+//! HTTP connections: reading requests, executing them, and collecting the answers.
+//!
+//! The hot request, a GET that sends, costs one parse, one cache look-up, one allocation (the
+//! message's frame) and a copy of a prepared answer. Everything else takes the ordinary way.
+
+use std::io::Read;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::conn::{AfterFlush, Conn, Lane, Sent};
+use super::{Shard, gauges_of};
+use crate::hub::{Channel, Gauges};
+use crate::server::ServerOptions;
+use crate::server::answer::{self, Answer, Dates};
+use crate::server::call::{Call, Plan};
+use crate::wire::http::{Body, BodyFault, Handshake, Head, Parsed, Refusal, find_end, parse};
+use crate::wire::websocket::{Message, accept_key};
+use crate::wire::{MessageKind, close, percent};
+use crate::{Error, ErrorKind};
+
+pub(super) use crate::server::answer::status;
+
+/// Input read from an HTTP connection at once.
+const READ_BYTES: usize = 64 << 10;
+/// Answers that one connection may have waiting before its next request is looked at.
+const MAX_ANSWERS: usize = 256 << 10;
+/// Names in a shard's cache.
+const MAX_CACHED: usize = 4096;
+
+/// The answer to a connection beyond `max_connections`.
+pub(super) const NO_ROOM: Refusal = Refusal { status: 503, message: "Too many connections" };
+
+/// A request that is half read.
+#[derive(Debug, Default)]
+pub(super) struct HttpState {
+    /// Input that was not used yet: a part of a head, or whole requests that wait.
+    carry: Vec<u8>,
+    /// How much of it was searched for a head's end.
+    searched: usize,
+    /// A request whose body is being read.
+    request: Option<(Call, Body, Reply)>,
+}
+
+/// How a request wants to be answered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reply {
+    keep_alive: bool,
+    /// The answer to HEAD has no body.
+    head_only: bool,
+}
+
+/// The answers of a round, for all connections in one buffer. They are written after the round's
+/// messages were delivered.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    bytes: Vec<u8>,
+    records: Vec<(usize, Range<usize>)>,
+    dates: Dates,
+}
+
+impl Answers {
+    /// Appends bytes for a connection.
+    pub(super) fn push_for(&mut self, token: usize, bytes: &[u8]) {
+        self.with(token, |out, _| out.extend_from_slice(bytes));
+    }
+
+    fn with(&mut self, token: usize, write: impl FnOnce(&mut Vec<u8>, &Dates)) {
+        let start = self.bytes.len();
+        write(&mut self.bytes, &self.dates);
+        let end = self.bytes.len();
+        match self.records.last_mut() {
+            Some((last, range)) if *last == token && range.end == start => range.end = end,
+            _ => self.records.push((token, start..end)),
+        }
+    }
+
+    /// Bytes that wait for the connection that was served last.
+    fn waiting_for(&self, token: usize) -> usize {
+        self.records.last().filter(|(last, _)| *last == token).map_or(0, |(_, range)| range.len())
+    }
+}
+
+/// Whether to go on with a connection's input.
+enum Next {
+    /// With the next request.
+    Request,
+    /// With the request's body.
+    Body,
+    /// With WebSocket frames.
+    Frames,
+    /// Not at all.
+    Nothing,
+}
+
+impl Shard {
+    /// Reads once from an HTTP connection; true if more may wait.
+    pub(super) fn read_http(&mut self, token: usize, scratch: &mut [u8]) -> bool {
+        let Some(conn) = self.conns.get_mut(token) else { return false };
+        if conn.queued() > 0 {
+            // A client that does not read its answers gets no more of them.
+            conn.paused = true;
+            return false;
+        }
+        if conn.after_flush != AfterFlush::Stay {
+            return false;
+        }
+        if std::mem::take(&mut conn.stalled) {
+            if let Lane::Http(Some(state)) = &mut conn.lane {
+                let mut carry = std::mem::take(&mut state.carry);
+                state.searched = 0;
+                self.http_input(token, &mut carry);
+            }
+            return true;
+        }
+        let most = scratch.len().min(READ_BYTES);
+        let scratch = &mut scratch[..most];
+        match conn.stream.read(scratch) {
+            Ok(0) => self.kill(token),
+            Ok(n) => {
+                Gauges::add(&gauges_of(&self.service, self.id).bytes_in, n as u64);
+                let input = &mut scratch[..n];
+                self.http_input(token, input);
+                return n == most;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return true,
+            Err(_) => self.kill(token),
+        }
+        false
+    }
+
+    /// Takes bytes that an HTTP client sent, and executes the requests that are whole.
+    fn http_input(&mut self, token: usize, input: &mut [u8]) {
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        let Lane::Http(state) = &mut conn.lane else { return };
+        let mut joined;
+        let input = match state.take() {
+            None => input,
+            Some(mut held) if held.request.is_none() => {
+                // Part of a head waits. Only the new bytes are searched for its end, so that a
+                // head that comes in small pieces costs no more than one that comes at once.
+                held.carry.extend_from_slice(input);
+                if find_end(&held.carry, held.searched).is_none() {
+                    held.searched = held.carry.len();
+                    let fault = head_limit(self.service.options(), &held.carry);
+                    *state = Some(held);
+                    if let Some(refusal) = fault {
+                        self.refuse(token, refusal);
+                    }
+                    return;
+                }
+                joined = std::mem::take(&mut held.carry);
+                &mut joined[..]
+            }
+            Some(held) => {
+                *state = Some(held);
+                input
+            }
+        };
+        let mut at = 0;
+        loop {
+            let rest = input.get_mut(at..).unwrap_or_default();
+            let next = match self.reads_body(token) {
+                true => self.body_input(token, rest),
+                false if rest.is_empty() => return,
+                false => self.request_input(token, rest),
+            };
+            let Some((next, used)) = next else { return };
+            at += used;
+            match next {
+                Next::Request | Next::Body => {}
+                Next::Frames => {
+                    let rest = input.get_mut(at..).unwrap_or_default();
+                    if !rest.is_empty() {
+                        self.websocket_input(token, rest);
+                    }
+                    return;
+                }
+                Next::Nothing => return,
+            }
+            if self.answers.waiting_for(token) > MAX_ANSWERS && at < input.len() {
+                self.stall(token, input.get(at..).unwrap_or_default());
+                return;
+            }
+        }
+    }
+
+    /// Keeps input for later: the connection has to read its answers first.
+    fn stall(&mut self, token: usize, rest: &[u8]) {
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        let Lane::Http(state) = &mut conn.lane else { return };
+        state.get_or_insert_default().carry = rest.to_vec();
+        conn.stalled = true;
+        conn.deadline = self.now + self.service.options().request_timeout.as_millis() as u64;
+        self.again.push(token);
+    }
+
+    fn reads_body(&self, token: usize) -> bool {
+        match self.conns.get(token).map(|conn| &conn.lane) {
+            Some(Lane::Http(Some(state))) => state.request.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Reads one head and executes its request if it has no body. `None`: the head is not whole.
+    fn request_input(&mut self, token: usize, input: &mut [u8]) -> Option<(Next, usize)> {
+        match parse(input) {
+            Parsed::Head(head, size) => {
+                match head_limit(self.service.options(), input.get(..size)?) {
+                    None => Some((self.on_head(token, &head), size)),
+                    Some(refusal) => {
+                        self.refuse(token, refusal);
+                        Some((Next::Nothing, size))
+                    }
+                }
+            }
+            Parsed::Refused(refusal) => {
+                self.refuse(token, refusal);
+                None
+            }
+            Parsed::Partial => {
+                let fault = head_limit(self.service.options(), input);
+                let wait = self.service.options().handshake_timeout.as_millis() as u64;
+                let conn = self.conns.get_mut(token)?;
+                let Lane::Http(state) = &mut conn.lane else { return None };
+                let state = state.get_or_insert_default();
+                state.carry = input.to_vec();
+                state.searched = input.len();
+                // The time for a head runs from its first byte, the first head's from the accept.
+                conn.deadline = conn.deadline.min(self.now + wait);
+                if let Some(refusal) = fault {
+                    self.refuse(token, refusal);
+                }
+                None
+            }
+        }
+    }
+
+    fn on_head(&mut self, token: usize, head: &Head<'_>) -> Next {
+        let reply = Reply {
+            keep_alive: head.keep_alive && !self.stopping,
+            head_only: head.method == "HEAD",
+        };
+        match Plan::of(head) {
+            Plan::SendInPath { name, message } if head.has_no_body() => {
+                match self.send_in_path(name, message) {
+                    Ok(()) => self.answer_broadcasted(token, reply),
+                    Err(error) => self.answer(token, &Answer::error(&error), reply),
+                }
+            }
+            Plan::SendInPath { name, message } => {
+                let call = Call::send_in_path(name, message);
+                return self.start_body(token, head, call, reply);
+            }
+            Plan::Upgrade { target, handshake } => {
+                return self.upgrade(token, &target, &handshake, reply);
+            }
+            Plan::Call(call) => return self.start_body(token, head, call, reply),
+        }
+        self.after_request(token, reply)
+    }
+
+    /// Begins to read a request's body, or executes the request at once if it has none.
+    fn start_body(&mut self, token: usize, head: &Head<'_>, call: Call, reply: Reply) -> Next {
+        if head.has_no_body() {
+            let answer = call.execute(&self.service, &[]);
+            self.answer(token, &answer, reply);
+            return self.after_request(token, reply);
+        }
+        let body = match Body::new(head.framing, self.service.options().max_message_bytes) {
+            Ok(body) => body,
+            Err(fault) => {
+                self.refuse(token, body_refusal(fault));
+                return Next::Nothing;
+            }
+        };
+        if head.expects_continue {
+            self.answers.push_for(token, b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        let wait = self.service.options().request_timeout.as_millis() as u64;
+        let Some(conn) = self.conns.get_mut(token) else { return Next::Nothing };
+        conn.deadline = self.now + wait;
+        if let Lane::Http(state) = &mut conn.lane {
+            state.get_or_insert_default().request = Some((call, body, reply));
+        }
+        Next::Body
+    }
+
+    /// Takes input for a body. `None`: the body is not whole.
+    fn body_input(&mut self, token: usize, input: &mut [u8]) -> Option<(Next, usize)> {
+        let state = http_state(&mut self.conns, token)?;
+        let (_, body, _) = state.as_mut()?.request.as_mut()?;
+        let mut rest = &*input;
+        match body.read(&mut rest) {
+            Ok(false) => None,
+            Ok(true) => {
+                let used = input.len() - rest.len();
+                let (call, body, reply) = state.take()?.request?;
+                let answer = call.execute(&self.service, &body.into_data());
+                self.answer(token, &answer, reply);
+                Some((self.after_request(token, reply), used))
+            }
+            Err(fault) => {
+                self.refuse(token, body_refusal(fault));
+                None
+            }
+        }
+    }
+
+    /// A request is done: the next one may come, or the connection ends.
+    fn after_request(&mut self, token: usize, reply: Reply) -> Next {
+        if !reply.keep_alive {
+            self.end_after_answer(token);
+            return Next::Nothing;
+        }
+        let wait = self.service.options().idle_timeout.as_millis() as u64;
+        if let Some(conn) = self.conns.get_mut(token) {
+            conn.deadline = self.now + wait;
+        }
+        Next::Request
+    }
+
+    /// The hot request.
+    fn send_in_path(&mut self, name: &str, message: &str) -> Result<(), Error> {
+        let text = percent::decode(message.as_bytes())?;
+        let limit = self.service.options().max_url_message_bytes;
+        if text.len() > limit {
+            return Err(Error::new(
+                ErrorKind::TooLarge,
+                format!("Message has {} bytes; the limit in a URL is {limit}: POST it", text.len()),
+            ));
+        }
+        let message = Message::new(MessageKind::Text, text.as_bytes());
+        if let Some(channel) = self.cache.get(name) {
+            if self.service.publish_to(channel, &message).is_ok() {
+                return Ok(());
+            }
+            self.cache.remove(name);
+        }
+        let channel = self.service.find(&percent::decode(name.as_bytes())?)?;
+        self.service.publish_to(&channel, &message)?;
+        self.remember(name, channel);
+        Ok(())
+    }
+
+    fn remember(&mut self, name: &str, channel: Arc<Channel>) {
+        if self.cache.len() >= MAX_CACHED {
+            self.cache.clear();
+        }
+        self.cache.insert(name.into(), channel);
+    }
+
+    fn upgrade(
+        &mut self,
+        token: usize,
+        target: &answer::Target<'_>,
+        handshake: &Handshake<'_>,
+        reply: Reply,
+    ) -> Next {
+        let channel = match target.find(&self.service) {
+            Ok(channel) => channel,
+            Err(error) => {
+                self.answer(token, &Answer::upgrade_error(&error), reply);
+                return self.after_request(token, reply);
+            }
+        };
+        self.write_answers_of(token);
+        let response = answer::switching_protocols(&accept_key(handshake.key), handshake.protocol);
+        let first_ping = self.first_ping();
+        let Some(conn) = self.conns.get_mut(token) else { return Next::Nothing };
+        // Nothing but frames may ever wait in a WebSocket's queue.
+        if conn.queued() > 0 || conn.send_own(&response, 0) != Sent::All {
+            self.kill(token);
+            return Next::Nothing;
+        }
+        conn.deadline = first_ping;
+        Gauges::add(&gauges_of(&self.service, self.id).bytes_out, response.len() as u64);
+        match (target, channel) {
+            (answer::Target::Listen(_), Some(channel)) => {
+                // Deleted between the look-up and now.
+                if self.subscribe_listener(token, &channel).is_none() {
+                    self.close_websocket(token, close::CHANNEL_DELETED, "channel deleted");
+                }
+            }
+            (answer::Target::Send(_), Some(channel)) => self.become_sender(token, channel),
+            _ => {
+                if let Some(conn) = self.conns.get_mut(token) {
+                    conn.lane = Lane::Stream(Box::default());
+                }
+            }
+        }
+        Next::Frames
+    }
+
+    fn answer_broadcasted(&mut self, token: usize, reply: Reply) {
+        self.answers.dates.refresh();
+        self.answers.with(token, |out, dates| match reply.keep_alive {
+            true => out.extend_from_slice(dates.broadcasted()),
+            false => Answer::broadcasted().write(out, dates, false, false),
+        });
+    }
+
+    fn answer(&mut self, token: usize, answer: &Answer, reply: Reply) {
+        if answer.is_error() {
+            Gauges::add(&self.gauges().rejected, 1);
+        }
+        self.answers.dates.refresh();
+        self.answers.with(token, |out, dates| {
+            answer.write(out, dates, reply.keep_alive, reply.head_only);
+        });
+    }
+
+    /// Answers input that is no acceptable request, and ends the connection: where the next
+    /// request would begin is not known for sure.
+    pub(super) fn refuse(&mut self, token: usize, refusal: Refusal) {
+        let answer = Answer::refusal(refusal);
+        self.answer(token, &answer, Reply { keep_alive: false, head_only: false });
+        self.end_after_answer(token);
+    }
+
+    /// The client took too long over a request.
+    pub(super) fn time_out_request(&mut self, token: usize) {
+        self.refuse(token, Refusal { status: 408, message: "Request took too long" });
+        self.write_answers_of(token);
+    }
+
+    fn end_after_answer(&mut self, token: usize) {
+        if let Some(conn) = self.conns.get_mut(token) {
+            conn.after_flush = AfterFlush::Linger;
+            conn.lane = Lane::Http(None);
+        }
+    }
+
+    /// Writes every answer that was collected.
+    pub(super) fn write_answers(&mut self) {
+        if self.answers.records.is_empty() {
+            return;
+        }
+        let mut bytes = std::mem::take(&mut self.answers.bytes);
+        let mut records = std::mem::take(&mut self.answers.records);
+        for (token, range) in records.drain(..) {
+            self.write_answer(token, bytes.get(range).unwrap_or_default());
+        }
+        bytes.clear();
+        if bytes.capacity() > 4 * MAX_ANSWERS {
+            bytes = Vec::new();
+        }
+        // Writing may have collected new answers only for connections that ended.
+        if self.answers.records.is_empty() {
+            self.answers.bytes = bytes;
+            self.answers.records = records;
+        }
+    }
+
+    /// Writes one connection's answers ahead of the others.
+    pub(super) fn write_answers_of(&mut self, token: usize) {
+        let mut mine = Vec::new();
+        let Answers { bytes, records, .. } = &mut self.answers;
+        records.retain(|(owner, range)| {
+            if *owner == token {
+                mine.extend_from_slice(bytes.get(range.clone()).unwrap_or_default());
+            }
+            *owner != token
+        });
+        if !mine.is_empty() {
+            self.write_answer(token, &mine);
+        }
+    }
+
+    fn write_answer(&mut self, token: usize, bytes: &[u8]) {
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        if conn.dead || bytes.is_empty() {
+            return;
+        }
+        match conn.lane {
+            // Answers are bounded by pausing the requests, not by dropping.
+            Lane::Http(_) => {
+                let before = conn.queued();
+                let sent = conn.send_own(bytes, usize::MAX);
+                let queued = conn.queued() - before;
+                let gauges = gauges_of(&self.service, self.id);
+                Gauges::add(&gauges.queued_bytes, queued as u64);
+                Gauges::add(&gauges.bytes_out, (bytes.len() - queued) as u64);
+                match sent {
+                    Sent::Dead => self.kill(token),
+                    Sent::All => self.on_flushed(token),
+                    _ => {}
+                }
+            }
+            Lane::Stream(_) => self.send_own(token, bytes),
+            _ => {}
+        }
+    }
+}
+
+/// The state of a connection that is known to speak HTTP.
+fn http_state(conns: &mut slab::Slab<Conn>, token: usize) -> Option<&mut Option<Box<HttpState>>> {
+    match &mut conns.get_mut(token)?.lane {
+        Lane::Http(state) => Some(state),
+        _ => None,
+    }
+}
+
+/// What is too long about a head, whole or not.
+fn head_limit(options: &ServerOptions, head: &[u8]) -> Option<Refusal> {
+    if head.len() <= options.max_header_bytes {
+        return None;
+    }
+    let line = memchr::memchr(b'\n', head).unwrap_or(head.len());
+    // An encoded byte takes three, and a name is at most 255 of them.
+    if line > 3 * (options.max_url_message_bytes + 255) + 1024 {
+        return Some(Refusal { status: 414, message: "Request target is too long" });
+    }
+    (head.len() - line > options.max_header_bytes)
+        .then_some(Refusal { status: 431, message: "Request header is too long" })
+}
+
+fn body_refusal(fault: BodyFault) -> Refusal {
+    match fault {
+        BodyFault::TooLarge => Refusal { status: 413, message: "Body is over the limit" },
+        BodyFault::Malformed => Refusal { status: 400, message: "Malformed chunked body" },
+    }
+}

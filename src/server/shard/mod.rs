@@ -1,0 +1,459 @@
+//! A shard: one thread that owns its sockets from accept to close.
+//!
+//! No lock, no task and no buffer per connection. A round: wait for events, read and execute what
+//! came, fan out what was published, then write the answers ("deliver first, answer later").
+//! While the rounds of a busy moment keep adding messages, delivery waits for a few of them:
+//! batches grow by themselves under load, and an idle server answers at once.
+
+mod conn;
+mod fanout;
+mod http;
+mod spin;
+mod sweep;
+mod websocket;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use mio::event::Event;
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token, Waker};
+use slab::Slab;
+
+use self::conn::{AfterFlush, Conn, Lane, Sent};
+use self::fanout::Local;
+use self::http::Answers;
+use self::spin::Spin;
+use super::Service;
+use super::service::Admission;
+use crate::hub::{Channel, Gauges, Inbox, Item};
+use crate::wire::close;
+
+const LISTENER: Token = Token(usize::MAX - 1);
+const WAKER: Token = Token(usize::MAX - 2);
+
+/// How many rounds delivery may wait for more messages.
+const MAX_GATHER_ROUNDS: u32 = 4;
+/// Input read from one connection in one round.
+const READ_BYTES: usize = 256 << 10;
+
+/// How a shard is told to stop.
+#[derive(Debug)]
+pub(super) struct Control {
+    stop: AtomicBool,
+    /// The drain's end, in ms after `start`.
+    deadline_ms: AtomicU64,
+    start: Instant,
+    /// Some connection had to be cut.
+    cut: AtomicBool,
+}
+
+impl Control {
+    pub(super) fn new() -> Self {
+        Self {
+            stop: AtomicBool::new(false),
+            deadline_ms: AtomicU64::new(0),
+            start: Instant::now(),
+            cut: AtomicBool::new(false),
+        }
+    }
+
+    /// Asks every shard to stop; they must be woken then.
+    pub(super) fn request_stop(&self, drain: Duration) {
+        let deadline = self.start.elapsed().saturating_add(drain);
+        let deadline = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+        self.deadline_ms.store(deadline, SeqCst);
+        self.stop.store(true, SeqCst);
+    }
+
+    /// Whether all connections went by themselves.
+    pub(super) fn was_clean(&self) -> bool {
+        !self.cut.load(SeqCst)
+    }
+}
+
+/// What a shard is made of.
+pub(super) struct Parts {
+    pub id: usize,
+    pub service: Arc<Service>,
+    pub inbox: Arc<Inbox>,
+    pub control: Arc<Control>,
+    pub poll: Poll,
+    pub listener: TcpListener,
+}
+
+/// Makes the poll of a shard and what wakes it from other threads.
+pub(super) fn poll() -> io::Result<(Poll, Waker)> {
+    let poll = Poll::new()?;
+    let waker = Waker::new(poll.registry(), WAKER)?;
+    Ok((poll, waker))
+}
+
+pub(super) struct Shard {
+    id: usize,
+    service: Arc<Service>,
+    inbox: Arc<Inbox>,
+    control: Arc<Control>,
+    poll: Poll,
+    listener: Option<TcpListener>,
+    conns: Slab<Conn>,
+    locals: Slab<Local>,
+    /// Channels by the path segment that named them, so that a hot name is decoded, validated and
+    /// looked up once. Deleted channels are found out when they are used.
+    cache: HashMap<Box<str>, Arc<Channel>>,
+    /// Where every socket is read to.
+    scratch: Vec<u8>,
+    answers: Answers,
+    /// Connections that have more to read although no event will tell.
+    again: Vec<usize>,
+    /// Connections to free at the end of the round; until then their numbers are not used again.
+    dead: Vec<usize>,
+    batch: Vec<Item>,
+    touched: Vec<u32>,
+    spin: Spin,
+    /// ms since the control's start.
+    now: u64,
+    next_sweep: u64,
+    sweep_interval: u64,
+    sweep_at: usize,
+    /// Accepting failed for want of descriptors and is tried again at the next sweep.
+    accept_again: bool,
+    stopping: bool,
+}
+
+impl Shard {
+    pub(super) fn new(parts: Parts) -> io::Result<Self> {
+        let Parts { id, service, inbox, control, poll, mut listener } = parts;
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let options = service.options();
+        let spin = Spin::new(options.busy_poll);
+        let sweep_interval = sweep::interval(options);
+        Ok(Self {
+            id,
+            inbox,
+            control,
+            poll,
+            listener: Some(listener),
+            conns: Slab::new(),
+            locals: Slab::new(),
+            cache: HashMap::new(),
+            scratch: vec![0; READ_BYTES],
+            answers: Answers::default(),
+            again: Vec::new(),
+            dead: Vec::new(),
+            batch: Vec::new(),
+            touched: Vec::new(),
+            spin,
+            now: 0,
+            next_sweep: 0,
+            sweep_interval,
+            sweep_at: 0,
+            accept_again: false,
+            stopping: false,
+            service,
+        })
+    }
+
+    /// Serves until it is told to stop and all connections are gone or the drain is over.
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(1024);
+        let mut gathered = 0;
+        let mut waiting_before = 0;
+        loop {
+            let timeout = self.timeout(gathered > 0);
+            if let Err(error) = self.poll.poll(&mut events, timeout)
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                log::error!(target: "qyun::server", "shard {}: poll failed: {error}", self.id);
+                break;
+            }
+            self.inbox.awake();
+            self.now = self.control.start.elapsed().as_millis() as u64;
+            for event in &events {
+                self.on_event(event);
+            }
+            self.read_again();
+
+            let waiting = self.inbox.len();
+            if waiting > waiting_before && gathered < MAX_GATHER_ROUNDS {
+                waiting_before = waiting;
+                gathered += 1;
+                continue;
+            }
+            self.spin.after_round(!events.is_empty() || waiting > 0);
+            gathered = 0;
+            waiting_before = 0;
+            self.deliver();
+            self.write_answers();
+            self.sweep();
+            self.free_dead();
+            if self.control.stop.load(SeqCst) && self.is_stopped() {
+                break;
+            }
+        }
+        self.finish();
+    }
+
+    /// How long the next poll may sleep. `None` is for ever: only when there is no connection.
+    fn timeout(&mut self, gathering: bool) -> Option<Duration> {
+        if gathering || self.spin.keeps_polling() {
+            return Some(Duration::ZERO);
+        }
+        if !self.again.is_empty() {
+            // With another shard behind, there is no use in turning at full speed.
+            let wait = if self.service.hub().is_congested() { 1 } else { 0 };
+            return Some(Duration::from_millis(wait));
+        }
+        if !self.inbox.prepare_sleep() {
+            return Some(Duration::ZERO);
+        }
+        if self.stopping {
+            return Some(Duration::from_millis(5));
+        }
+        match self.conns.is_empty() && !self.accept_again {
+            true => None,
+            false => Some(Duration::from_millis(self.next_sweep.saturating_sub(self.now).max(1))),
+        }
+    }
+
+    fn on_event(&mut self, event: &Event) {
+        match event.token() {
+            LISTENER => self.accept(),
+            WAKER => {}
+            Token(token) => {
+                if event.is_writable() {
+                    self.on_writable(token);
+                }
+                if event.is_readable() {
+                    self.on_readable(token);
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        while let Some(listener) = &self.listener {
+            match listener.accept() {
+                Ok((stream, _)) => self.welcome(stream),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // The connection was gone before it was accepted.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    log::warn!(target: "qyun::server", "cannot accept connections: {error}");
+                    self.accept_again = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn welcome(&mut self, mut stream: mio::net::TcpStream) {
+        let admission = self.service.admit();
+        if admission != Admission::Admitted {
+            Gauges::add(&self.gauges().rejected, 1);
+        }
+        if admission == Admission::Dropped {
+            return;
+        }
+        // Answers to pipelined requests would wait 40 ms for an acknowledgement otherwise.
+        let _ = stream.set_nodelay(true);
+        let timeout = self.service.options().handshake_timeout.as_millis() as u64;
+        let entry = self.conns.vacant_entry();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = self.poll.registry().register(&mut stream, Token(entry.key()), interest)
+        {
+            log::warn!(target: "qyun::server", "cannot watch a connection: {error}");
+            self.service.release();
+            return;
+        }
+        let token = entry.key();
+        entry.insert(Conn::new(stream, self.now + timeout));
+        let gauges = self.gauges();
+        Gauges::add(&gauges.connections, 1);
+        Gauges::add(&gauges.connections_total, 1);
+        if admission == Admission::Refused {
+            self.refuse(token, http::NO_ROOM);
+        }
+    }
+
+    fn on_readable(&mut self, token: usize) {
+        if self.service.hub().is_congested() {
+            self.deliver();
+            if self.service.hub().is_congested() {
+                self.again.push(token);
+                return;
+            }
+        }
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        if conn.dead {
+            return;
+        }
+        let mut scratch = std::mem::take(&mut self.scratch);
+        let more = match conn.lane {
+            Lane::Http(_) => self.read_http(token, &mut scratch),
+            _ => self.read_websocket(token, &mut scratch),
+        };
+        self.scratch = scratch;
+        if more {
+            self.again.push(token);
+        }
+    }
+
+    fn read_again(&mut self) {
+        // What is pushed meanwhile is for the next round.
+        for token in std::mem::take(&mut self.again) {
+            self.on_readable(token);
+        }
+    }
+
+    fn on_writable(&mut self, token: usize) {
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        let before = conn.queued();
+        if conn.dead || before == 0 {
+            return;
+        }
+        let sent = conn.flush();
+        let written = (before - conn.queued()) as u64;
+        let gauges = gauges_of(&self.service, self.id);
+        Gauges::add(&gauges.bytes_out, written);
+        Gauges::sub(&gauges.queued_bytes, written);
+        match sent {
+            Sent::Dead => self.kill(token),
+            Sent::All => self.on_flushed(token),
+            _ => {}
+        }
+    }
+
+    /// Everything was written: the connection goes on, or ends as was decided.
+    fn on_flushed(&mut self, token: usize) {
+        let linger = self.service.options().handshake_timeout.as_millis() as u64;
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        match conn.after_flush {
+            AfterFlush::Free => self.kill(token),
+            AfterFlush::Linger => {
+                let _ = conn.stream.shutdown(std::net::Shutdown::Write);
+                conn.lane = Lane::Lingering;
+                conn.reader = None;
+                conn.after_flush = AfterFlush::Stay;
+                conn.deadline = self.now + linger;
+                // What arrived meanwhile, and perhaps the end with it.
+                self.again.push(token);
+            }
+            AfterFlush::Stay if conn.paused => {
+                conn.paused = false;
+                self.again.push(token);
+            }
+            AfterFlush::Stay => {}
+        }
+    }
+
+    /// Sends bytes that are this connection's alone, within its bound.
+    fn send_own(&mut self, token: usize, bytes: &[u8]) {
+        let max_queue = self.service.options().queue_bytes;
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        let before = conn.queued();
+        let sent = conn.send_own(bytes, max_queue);
+        let queued = conn.queued() - before;
+        let gauges = gauges_of(&self.service, self.id);
+        Gauges::add(&gauges.queued_bytes, queued as u64);
+        match sent {
+            Sent::All | Sent::Queued => {
+                Gauges::add(&gauges.bytes_out, (bytes.len() - queued) as u64);
+            }
+            Sent::Full | Sent::Dead => self.on_send_failed(token, sent),
+        }
+    }
+
+    /// A connection cannot take what it was sent: it is closed.
+    fn on_send_failed(&mut self, token: usize, sent: Sent) {
+        match sent {
+            Sent::Full => {
+                Gauges::add(&self.gauges().closed_slow, 1);
+                let Some(conn) = self.conns.get_mut(token) else { return };
+                conn.after_flush = AfterFlush::Stay;
+                let before = conn.queued();
+                conn.drop_whole_frames();
+                let dropped = (before - conn.queued()) as u64;
+                Gauges::sub(&gauges_of(&self.service, self.id).queued_bytes, dropped);
+                self.close_websocket(token, close::TOO_SLOW, "reader is too slow");
+            }
+            _ => self.kill(token),
+        }
+    }
+
+    /// Gives the connection up at once.
+    fn kill(&mut self, token: usize) {
+        self.unsubscribe_all(token);
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        if !std::mem::replace(&mut conn.dead, true) {
+            self.dead.push(token);
+        }
+    }
+
+    fn free_dead(&mut self) {
+        while let Some(token) = self.dead.pop() {
+            let Some(conn) = self.conns.try_remove(token) else { continue };
+            let gauges = gauges_of(&self.service, self.id);
+            Gauges::sub(&gauges.queued_bytes, conn.queued() as u64);
+            Gauges::sub(&gauges.connections, 1);
+            self.service.release();
+        }
+    }
+
+    fn gauges(&self) -> &Gauges {
+        gauges_of(&self.service, self.id)
+    }
+
+    /// Takes one step of stopping; true when nothing is left to wait for.
+    fn is_stopped(&mut self) -> bool {
+        if !self.stopping {
+            self.stopping = true;
+            self.listener = None;
+            let tokens: Vec<usize> = self.conns.iter().map(|(token, _)| token).collect();
+            for token in tokens {
+                self.say_goodbye(token);
+            }
+            self.free_dead();
+        }
+        if self.conns.is_empty() {
+            return true;
+        }
+        if self.now < self.control.deadline_ms.load(SeqCst) {
+            return false;
+        }
+        self.control.cut.store(true, SeqCst);
+        true
+    }
+
+    fn say_goodbye(&mut self, token: usize) {
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        if conn.is_open_websocket() {
+            self.close_websocket(token, close::GOING_AWAY, "server is stopping");
+        } else if matches!(conn.lane, Lane::Http(None)) && conn.queued() == 0 {
+            self.kill(token);
+        }
+    }
+
+    fn finish(mut self) {
+        self.inbox.close();
+        for (_, conn) in std::mem::take(&mut self.conns) {
+            let gauges = gauges_of(&self.service, self.id);
+            Gauges::sub(&gauges.queued_bytes, conn.queued() as u64);
+            Gauges::sub(&gauges.connections, 1);
+            self.service.release();
+        }
+        for (_, local) in std::mem::take(&mut self.locals) {
+            local.abandon(self.id, self.gauges());
+        }
+    }
+}
+
+/// The counters that shard `id` writes. A free function, so that a connection may be borrowed.
+fn gauges_of(service: &Service, id: usize) -> &Gauges {
+    static NOWHERE: std::sync::LazyLock<Gauges> = std::sync::LazyLock::new(Gauges::default);
+    service.gauges(id).unwrap_or(&NOWHERE)
+}

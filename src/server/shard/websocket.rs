@@ -1,0 +1,230 @@
+//! WebSocket connections: reading frames, publishing what senders send, the stream protocol, and
+//! both ways into the closing handshake.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use super::conn::{AfterFlush, Conn, Lane};
+use super::{Shard, gauges_of};
+use crate::hub::Gauges;
+use crate::wire::stream::{self, Op, Reply, Request};
+use crate::wire::websocket::{Decoder, Event, Message, close_frame, pong_frame};
+use crate::wire::{MessageKind, Position, close};
+use crate::{Error, ErrorKind};
+
+impl Shard {
+    /// Reads once from a connection that is no HTTP connection (any more); true if more may wait.
+    pub(super) fn read_websocket(&mut self, token: usize, scratch: &mut [u8]) -> bool {
+        let Some(conn) = self.conns.get_mut(token) else { return false };
+        match conn.stream.read(scratch) {
+            Ok(0) => self.kill(token),
+            Ok(n) => {
+                let full = n == scratch.len();
+                let input = &mut scratch[..n];
+                Gauges::add(&gauges_of(&self.service, self.id).bytes_in, n as u64);
+                self.websocket_input(token, input);
+                return full;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return true,
+            Err(_) => self.kill(token),
+        }
+        false
+    }
+
+    /// Takes bytes that a WebSocket client sent.
+    pub(super) fn websocket_input(&mut self, token: usize, mut input: &mut [u8]) {
+        let max_message = self.service.options().max_message_bytes;
+        let next_ping = self.next_ping();
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        if matches!(conn.lane, Lane::Lingering) || conn.after_flush != AfterFlush::Stay {
+            return;
+        }
+        Self::heard(conn, next_ping);
+        // What a listener says is checked and not kept; a stream's packet also has its header.
+        let keep = matches!(conn.lane, Lane::Sender(_) | Lane::Stream(_));
+        let limit = match conn.lane {
+            Lane::Stream(_) => max_message + stream::REQUEST_HEADER + crate::wire::name::MAX_LEN,
+            _ => max_message,
+        };
+        let mut decoder = conn.reader.take().map_or_else(Decoder::default, |decoder| *decoder);
+        loop {
+            match decoder.next(&mut input, limit, keep) {
+                Ok(None) => break,
+                Ok(Some(Event::Message(kind, data))) => self.on_message(token, kind, data),
+                Ok(Some(Event::Ping(data))) => self.on_ping(token, data),
+                Ok(Some(Event::Pong)) => {}
+                Ok(Some(Event::Close(code))) => {
+                    self.on_close(token, code);
+                    return;
+                }
+                Err(fault) => {
+                    Gauges::add(&self.gauges().rejected, 1);
+                    self.close_websocket(token, fault.code, fault.reason);
+                    self.discard_input(token);
+                    return;
+                }
+            }
+            match self.conns.get(token) {
+                Some(conn) if !conn.dead && conn.after_flush == AfterFlush::Stay => {}
+                _ => return,
+            }
+        }
+        if !decoder.is_idle()
+            && let Some(conn) = self.conns.get_mut(token)
+        {
+            conn.reader = Some(Box::new(decoder));
+        }
+    }
+
+    /// Once a Close was sent, nothing may follow it.
+    fn on_ping(&mut self, token: usize, data: &[u8]) {
+        if self.conns.get(token).is_some_and(Conn::is_open_websocket) {
+            self.send_own(token, &pong_frame(data));
+        }
+    }
+
+    fn on_message(&mut self, token: usize, kind: MessageKind, data: &[u8]) {
+        match self.conns.get(token).map(|conn| &conn.lane) {
+            Some(Lane::Sender(channel)) => {
+                let message = Message::new(kind, data);
+                if self.service.publish_to(channel, &message).is_err() {
+                    self.close_websocket(token, close::CHANNEL_DELETED, "channel deleted");
+                }
+            }
+            Some(Lane::Stream(_)) => match stream::decode_request(data) {
+                Some(request) if kind == MessageKind::Binary => self.on_request(token, &request),
+                _ => {
+                    Gauges::add(&self.gauges().rejected, 1);
+                    self.close_websocket(token, close::PROTOCOL_ERROR, "not a request packet");
+                    self.discard_input(token);
+                }
+            },
+            _ => {}
+        }
+    }
+
+    /// The peer closes: it gets its code back behind what is queued, and the socket goes.
+    fn on_close(&mut self, token: usize, code: u16) {
+        self.write_answers_of(token);
+        if self.conns.get(token).is_some_and(Conn::is_open_websocket) {
+            self.send_own(token, &close_frame(code, ""));
+        }
+        self.unsubscribe_all(token);
+        self.end_with(token, AfterFlush::Free);
+    }
+
+    /// Begins the closing handshake: no more messages, a Close behind what is queued, and a limited
+    /// time for the peer's Close.
+    pub(super) fn close_websocket(&mut self, token: usize, code: u16, reason: &str) {
+        self.write_answers_of(token);
+        self.unsubscribe_all(token);
+        let wait = self.service.options().handshake_timeout.as_millis() as u64;
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        if conn.dead {
+            return;
+        }
+        conn.lane = Lane::Closing;
+        conn.deadline = self.now + wait;
+        let before = conn.queued();
+        conn.push(close_frame(code, reason).into(), 0);
+        Gauges::add(
+            &gauges_of(&self.service, self.id).queued_bytes,
+            (conn.queued() - before) as u64,
+        );
+        self.on_writable(token);
+    }
+
+    /// Nothing that the peer still sends can be understood: it is thrown away until it ends.
+    fn discard_input(&mut self, token: usize) {
+        self.end_with(token, AfterFlush::Linger);
+    }
+
+    /// Lets the connection end once everything is written.
+    pub(super) fn end_with(&mut self, token: usize, after_flush: AfterFlush) {
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        if conn.dead {
+            return;
+        }
+        conn.after_flush = after_flush;
+        if conn.queued() == 0 {
+            self.on_flushed(token);
+        }
+    }
+
+    fn on_request(&mut self, token: usize, request: &Request<'_>) {
+        let id = request.id;
+        let answer = match request.op {
+            Op::Subscribe => self.stream_subscribe(token, request.channel),
+            Op::Unsubscribe => self.stream_unsubscribe(token, request.channel),
+            Op::Publish(kind, data) => self.stream_publish(request.channel, kind, data),
+        };
+        let text;
+        let reply = match &answer {
+            Ok(_) if id == 0 => return,
+            Ok((channel, position)) => {
+                Reply { id, channel: *channel, position: *position, ..Reply::default() }
+            }
+            Err(error) => {
+                text = error.to_string();
+                Reply {
+                    id,
+                    status: super::http::status(error.kind()),
+                    error: &text,
+                    ..Reply::default()
+                }
+            }
+        };
+        let mut packet = Vec::new();
+        stream::encode_reply(&mut packet, &reply);
+        let mut frame = Vec::with_capacity(packet.len() + 10);
+        Message::append(&mut frame, MessageKind::Binary, &[&packet]);
+        match (request.op, &answer) {
+            // The answer to a publish follows its delivery; the others precede what they begin.
+            (Op::Publish(..), Ok(_)) => self.answers.push_for(token, &frame),
+            _ => {
+                self.write_answers_of(token);
+                self.send_own(token, &frame);
+            }
+        }
+    }
+
+    fn stream_subscribe(&mut self, token: usize, name: &str) -> Result<(u64, Position), Error> {
+        let channel = self.service.find(name)?;
+        let start = self.subscribe_stream(token, &channel).ok_or_else(not_found)?;
+        Ok((channel.id(), start.position))
+    }
+
+    fn stream_unsubscribe(&mut self, token: usize, name: &str) -> Result<(u64, Position), Error> {
+        let channel = self.service.hub().get(name).ok_or_else(not_found)?;
+        // What was published before is still delivered.
+        self.deliver();
+        match self.unsubscribe_stream(token, channel.id()) {
+            true => Ok((channel.id(), Position::default())),
+            false => Err(Error::new(ErrorKind::NotFound, "Not subscribed")),
+        }
+    }
+
+    fn stream_publish(
+        &mut self,
+        name: &str,
+        kind: MessageKind,
+        data: &[u8],
+    ) -> Result<(u64, Position), Error> {
+        self.service.check(kind, data)?;
+        let channel = self.service.find(name)?;
+        let published = self.service.publish_to(&channel, &Message::new(kind, data))?;
+        Ok((channel.id(), published.position))
+    }
+
+    /// Turns an upgraded connection into a sender.
+    pub(super) fn become_sender(&mut self, token: usize, channel: Arc<crate::hub::Channel>) {
+        if let Some(conn) = self.conns.get_mut(token) {
+            conn.lane = Lane::Sender(channel);
+        }
+    }
+}
+
+fn not_found() -> Error {
+    Error::new(ErrorKind::ChannelNotFound, "Channel not found")
+}

@@ -1,0 +1,83 @@
+//! The channel dialect's paths.
+
+/// Where a path leads. Names and messages are path segments, still percent-encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route<'a> {
+    /// `/channel/create/{name}`
+    Create(&'a str),
+    /// `/channel/send/{name}/{message}`
+    SendInPath(&'a str, &'a str),
+    /// `/channel/send/{name}`: POST, or a WebSocket of messages
+    Send(&'a str),
+    /// `/channel/listen/{name}`
+    Listen(&'a str),
+    /// `/channel/info/{name}`
+    Info(&'a str),
+    /// `/channel/{name}`
+    Channel(&'a str),
+    /// `/channel/stream`
+    Stream,
+    /// `/channels`
+    Channels,
+    /// `/health`
+    Health,
+    /// Nowhere.
+    Unknown,
+}
+
+/// Finds where `path` leads. A message is one segment: a `/` in it must be sent as `%2F`.
+pub fn route(path: &str) -> Route<'_> {
+    let Some(rest) = path.strip_prefix("/channel/") else {
+        return match path {
+            "/channels" => Route::Channels,
+            "/health" => Route::Health,
+            _ => Route::Unknown,
+        };
+    };
+    if path == crate::wire::stream::PATH {
+        return Route::Stream;
+    }
+    match rest.split_once('/') {
+        None => Route::Channel(rest),
+        Some(("send", rest)) => match rest.split_once('/') {
+            None => Route::Send(rest),
+            Some((name, message)) if !message.contains('/') => Route::SendInPath(name, message),
+            Some(_) => Route::Unknown,
+        },
+        Some((_, name)) if name.contains('/') => Route::Unknown,
+        Some(("create", name)) => Route::Create(name),
+        Some(("listen", name)) => Route::Listen(name),
+        Some(("info", name)) => Route::Info(name),
+        Some(_) => Route::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lead_where_the_contract_says() {
+        for (path, expected) in [
+            ("/channel/create/a", Route::Create("a")),
+            ("/channel/create/", Route::Create("")),
+            ("/channel/create/a/b", Route::Unknown),
+            ("/channel/send/a/b%2Fc", Route::SendInPath("a", "b%2Fc")),
+            ("/channel/send/a/", Route::SendInPath("a", "")),
+            ("/channel/send/a", Route::Send("a")),
+            ("/channel/send/a/b/c", Route::Unknown),
+            ("/channel/listen/a", Route::Listen("a")),
+            ("/channel/info/a", Route::Info("a")),
+            ("/channel/a", Route::Channel("a")),
+            ("/channel/stream", Route::Stream),
+            ("/channel/other/a", Route::Unknown),
+            ("/channels", Route::Channels),
+            ("/health", Route::Health),
+            ("/", Route::Unknown),
+            ("/channel", Route::Unknown),
+            ("*", Route::Unknown),
+        ] {
+            assert_eq!(route(path), expected, "{path}");
+        }
+    }
+}

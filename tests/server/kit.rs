@@ -1,0 +1,216 @@
+//! A raw client: bytes out, bytes in, nothing hidden.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use qyun::server::{Server, ServerOptions};
+
+/// No wait in these tests may last longer.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A server on any free port, with these options besides.
+pub fn server(options: &[(&str, &str)]) -> Server {
+    let mut all = ServerOptions::default();
+    all.set("listen", "127.0.0.1:0").unwrap();
+    for (key, value) in options {
+        all.set(key, value).unwrap();
+    }
+    Server::start(all).unwrap()
+}
+
+/// A connection and what was read ahead from it.
+pub struct Raw {
+    pub stream: TcpStream,
+    ahead: Vec<u8>,
+}
+
+/// An HTTP answer.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
+impl Answer {
+    /// A header field's value.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (key, value) = line.split_once(": ")?;
+            key.eq_ignore_ascii_case(name).then_some(value)
+        })
+    }
+}
+
+/// A WebSocket frame from the server.
+#[derive(Debug, PartialEq, Eq, Clone)]
+pub struct Frame {
+    pub opcode: u8,
+    pub payload: Vec<u8>,
+}
+
+impl Frame {
+    pub fn text(text: &str) -> Self {
+        Self { opcode: 1, payload: text.into() }
+    }
+
+    /// The code of a Close.
+    pub fn close_code(&self) -> Option<u16> {
+        match (self.opcode, &*self.payload) {
+            (8, []) => Some(1005),
+            (8, [a, b, ..]) => Some(u16::from_be_bytes([*a, *b])),
+            _ => None,
+        }
+    }
+}
+
+pub const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+impl Raw {
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, ahead: Vec::new() }
+    }
+
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).unwrap();
+    }
+
+    /// Reads more; false at the end.
+    fn fill(&mut self) -> bool {
+        let mut buffer = [0; 65536];
+        match self.stream.read(&mut buffer) {
+            Ok(0) => false,
+            Ok(n) => {
+                self.ahead.extend_from_slice(&buffer[..n]);
+                true
+            }
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
+            Err(error) => panic!("nothing came: {error}; so far {:?}", self.ahead),
+        }
+    }
+
+    fn take(&mut self, n: usize) -> Vec<u8> {
+        while self.ahead.len() < n {
+            assert!(self.fill(), "closed after {:?}", String::from_utf8_lossy(&self.ahead));
+        }
+        self.ahead.drain(..n).collect()
+    }
+
+    /// Reads an answer's head and its body.
+    pub fn answer(&mut self) -> Answer {
+        self.answer_to("GET")
+    }
+
+    pub fn answer_to(&mut self, method: &str) -> Answer {
+        let end = loop {
+            match self.ahead.windows(4).position(|w| w == b"\r\n\r\n") {
+                Some(at) => break at + 4,
+                None => assert!(self.fill(), "closed before an answer: {:?}", self.ahead),
+            }
+        };
+        let head = String::from_utf8(self.take(end)).unwrap();
+        let mut answer = Answer { status: head[9..12].parse().unwrap(), head, body: String::new() };
+        if method != "HEAD" && answer.status != 101 && answer.status != 100 {
+            let length = answer.field("content-length").unwrap().parse().unwrap();
+            answer.body = String::from_utf8(self.take(length)).unwrap();
+        }
+        answer
+    }
+
+    /// Sends a request without a body and reads its answer.
+    pub fn get(&mut self, target: &str) -> Answer {
+        self.request("GET", target, "", b"")
+    }
+
+    pub fn request(&mut self, method: &str, target: &str, fields: &str, body: &[u8]) -> Answer {
+        let length = match body {
+            [] => String::new(),
+            body => format!("Content-Length: {}\r\n", body.len()),
+        };
+        self.send(format!("{method} {target} HTTP/1.1\r\nHost: t\r\n{fields}{length}\r\n"));
+        self.send(body);
+        self.answer_to(method)
+    }
+
+    /// Whether the server ends the connection without another byte.
+    pub fn is_closed(&mut self) -> bool {
+        assert!(self.ahead.is_empty(), "unread: {:?}", String::from_utf8_lossy(&self.ahead));
+        !self.fill()
+    }
+
+    pub fn upgrade(&mut self, target: &str, fields: &str) -> Answer {
+        self.send(format!(
+            "GET {target} HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{fields}\r\n"
+        ));
+        self.answer()
+    }
+
+    /// An open WebSocket.
+    pub fn websocket(address: SocketAddr, target: &str) -> Self {
+        let mut raw = Self::connect(address);
+        let answer = raw.upgrade(target, "");
+        assert_eq!(answer.status, 101, "{answer:?}");
+        raw
+    }
+
+    pub fn frame(&mut self) -> Frame {
+        let head = self.take(2);
+        assert_eq!(head[1] & 0x80, 0, "a server does not mask");
+        assert_eq!(head[0] & 0xf0, 0x80, "a server does not fragment");
+        let len = match head[1] {
+            126 => u64::from(u16::from_be_bytes(self.take(2).try_into().unwrap())),
+            127 => u64::from_be_bytes(self.take(8).try_into().unwrap()),
+            short => u64::from(short),
+        };
+        Frame { opcode: head[0] & 0x0f, payload: self.take(len as usize) }
+    }
+
+    /// The next frame that is no ping.
+    pub fn message(&mut self) -> Frame {
+        loop {
+            let frame = self.frame();
+            if frame.opcode != 9 {
+                return frame;
+            }
+        }
+    }
+
+    pub fn send_frame(&mut self, first: u8, payload: &[u8]) {
+        self.send(masked(first, payload));
+    }
+}
+
+/// A client's frame.
+pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut out = vec![first];
+    match payload.len() {
+        n @ 0..=125 => out.push(0x80 | n as u8),
+        n @ 126..=0xffff => {
+            out.push(0x80 | 126);
+            out.extend_from_slice(&(n as u16).to_be_bytes());
+        }
+        n => {
+            out.push(0x80 | 127);
+            out.extend_from_slice(&(n as u64).to_be_bytes());
+        }
+    }
+    let mask = [7, 77, 177, 250];
+    out.extend_from_slice(&mask);
+    out.extend(payload.iter().zip(mask.iter().cycle()).map(|(b, m)| b ^ m));
+    out
+}
+
+/// Waits until `condition` holds, which some other thread will make true.
+pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = std::time::Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < PATIENCE, "never came true: {what}");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

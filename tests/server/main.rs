@@ -1,0 +1,11 @@
+//! The server over real sockets, with raw bytes.
+
+#![allow(missing_docs)]
+
+mod bad_input;
+mod contract;
+mod fanout;
+mod kit;
+mod lifecycle;
+mod stream;
+mod websocket;
