@@ -57,7 +57,7 @@ impl<'a> Plan<'a> {
             Route::Send(name) if head.method != "POST" => Target::Send(name),
             // A channel may be called "stream", too.
             Route::Stream if head.method != "DELETE" => Target::Stream,
-            _ => return Self::Call(Call::of(head).unwrap_or_else(|answer| Call::Refuse(answer))),
+            _ => return Self::Call(Call::of(head).unwrap_or_else(Call::Refuse)),
         };
         match (head.handshake, head.method) {
             (Some(handshake), _) => Self::Upgrade { target, handshake },

@@ -27,9 +27,7 @@ fn what_is_no_acceptable_request_is_answered_and_closed() {
         (format!("{SEND}Expect: something\r\nContent-Length: 1\r\n\r\nx"), 417),
         (format!("{SEND}{}\r\n", "X: y\r\n".repeat(70)), 431),
         (
-            format!(
-                "GET /channel/listen/test HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \r\n\r\n"
-            ),
+            "GET /channel/listen/test HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \r\n\r\n".into(),
             400,
         ),
         (

@@ -321,5 +321,6 @@ fn answers_that_are_not_read_hold_back_the_requests_not_the_memory() {
         assert_eq!(raw.answer().status, 200);
     }
     asking.join().unwrap();
-    assert!(most < 2_000_000, "{most} bytes waited");
+    // One answer has 330 KB; one more is begun while less than 256 KB wait.
+    assert!(most < 1_000_000, "{most} bytes waited");
 }

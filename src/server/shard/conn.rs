@@ -44,7 +44,8 @@ pub(super) enum Lane {
     Listener(Place),
     /// A WebSocket on `/channel/send/{name}`.
     Sender(Arc<Channel>),
-    /// A WebSocket on `/channel/stream`: its subscriptions by channel number.
+    /// A WebSocket on `/channel/stream`: its subscriptions by channel number. Boxed because the map itself would double the size of every idle connection.
+    #[allow(clippy::box_collection)]
     Stream(Box<HashMap<u64, Place>>),
     /// A WebSocket that was sent a Close; only the peer's Close is of interest.
     Closing,

@@ -15,7 +15,7 @@ use crate::server::answer::{self, Answer, Dates};
 use crate::server::call::{Call, Plan};
 use crate::wire::http::{Body, BodyFault, Handshake, Head, Parsed, Refusal, find_end, parse};
 use crate::wire::websocket::{Message, accept_key};
-use crate::wire::{MessageKind, close, percent};
+use crate::wire::{MessageKind, percent};
 use crate::{Error, ErrorKind};
 
 pub(super) use crate::server::answer::status;
@@ -104,13 +104,10 @@ impl Shard {
         if conn.after_flush != AfterFlush::Stay {
             return false;
         }
-        if std::mem::take(&mut conn.stalled) {
-            if let Lane::Http(Some(state)) = &mut conn.lane {
-                let mut carry = std::mem::take(&mut state.carry);
-                state.searched = 0;
-                self.http_input(token, &mut carry);
-            }
-            return true;
+        if conn.stalled {
+            // It is on the list of those to read again, which is where its input is looked at:
+            // only then are the answers that it has to read first written.
+            return false;
         }
         let most = scratch.len().min(READ_BYTES);
         let scratch = &mut scratch[..most];
@@ -182,6 +179,20 @@ impl Shard {
                 self.stall(token, input.get(at..).unwrap_or_default());
                 return;
             }
+        }
+    }
+
+    /// Looks at the input of a connection that was stalled, if its answers have been taken.
+    pub(super) fn resume_http(&mut self, token: usize) {
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        if !conn.stalled || conn.queued() > 0 || conn.dead {
+            return;
+        }
+        conn.stalled = false;
+        if let Lane::Http(Some(state)) = &mut conn.lane {
+            let mut carry = std::mem::take(&mut state.carry);
+            state.searched = 0;
+            self.http_input(token, &mut carry);
         }
     }
 
@@ -357,14 +368,10 @@ impl Shard {
         handshake: &Handshake<'_>,
         reply: Reply,
     ) -> Next {
-        let channel = match target.find(&self.service) {
-            Ok(channel) => channel,
-            Err(error) => {
-                self.answer(token, &Answer::upgrade_error(&error), reply);
-                return self.after_request(token, reply);
-            }
-        };
-        self.write_answers_of(token);
+        if let Err(error) = self.enter(token, target) {
+            self.answer(token, &Answer::upgrade_error(&error), reply);
+            return self.after_request(token, reply);
+        }
         let response = answer::switching_protocols(&accept_key(handshake.key), handshake.protocol);
         let first_ping = self.first_ping();
         let Some(conn) = self.conns.get_mut(token) else { return Next::Nothing };
@@ -375,12 +382,19 @@ impl Shard {
         }
         conn.deadline = first_ping;
         Gauges::add(&gauges_of(&self.service, self.id).bytes_out, response.len() as u64);
+        Next::Frames
+    }
+
+    /// Makes the connection what its upgrade asks for. A listener subscribes before it is told so:
+    /// whatever is published after the client saw the answer reaches it. The answer is written
+    /// before this thread delivers anything, so nothing can overtake it.
+    fn enter(&mut self, token: usize, target: &answer::Target<'_>) -> Result<(), Error> {
+        let channel = target.find(&self.service)?;
+        self.write_answers_of(token);
         match (target, channel) {
             (answer::Target::Listen(_), Some(channel)) => {
-                // Deleted between the look-up and now.
-                if self.subscribe_listener(token, &channel).is_none() {
-                    self.close_websocket(token, close::CHANNEL_DELETED, "channel deleted");
-                }
+                self.subscribe_listener(token, &channel)
+                    .ok_or_else(|| Error::new(ErrorKind::ChannelNotFound, "Channel not found"))?;
             }
             (answer::Target::Send(_), Some(channel)) => self.become_sender(token, channel),
             _ => {
@@ -389,7 +403,7 @@ impl Shard {
                 }
             }
         }
-        Next::Frames
+        Ok(())
     }
 
     fn answer_broadcasted(&mut self, token: usize, reply: Reply) {

@@ -172,10 +172,12 @@ impl Shard {
             }
             self.inbox.awake();
             self.now = self.control.start.elapsed().as_millis() as u64;
+            if gathered == 0 {
+                self.read_again();
+            }
             for event in &events {
                 self.on_event(event);
             }
-            self.read_again();
 
             let waiting = self.inbox.len();
             if waiting > waiting_before && gathered < MAX_GATHER_ROUNDS {
@@ -303,9 +305,14 @@ impl Shard {
         }
     }
 
+    /// Reads where no event will tell. Only at the start of a round whose predecessor wrote its
+    /// answers: a connection that has answers waiting is not to get more of them.
     fn read_again(&mut self) {
-        // What is pushed meanwhile is for the next round.
-        for token in std::mem::take(&mut self.again) {
+        let mut tokens = std::mem::take(&mut self.again);
+        tokens.sort_unstable();
+        tokens.dedup();
+        for token in tokens {
+            self.resume_http(token);
             self.on_readable(token);
         }
     }

@@ -83,7 +83,7 @@ pub fn parse(input: &[u8]) -> Parsed<'_> {
     let size = match request.parse_with_uninit_headers(input, &mut storage) {
         Ok(httparse::Status::Complete(size)) => size,
         Ok(httparse::Status::Partial) => return Parsed::Partial,
-        Err(error) => return Parsed::Refused(refusal(error)),
+        Err(error) => return Parsed::Refused(refusal(error, input)),
     };
     if let Some(head) = input.get(..size)
         && has_bare_lf(head)
@@ -96,8 +96,12 @@ pub fn parse(input: &[u8]) -> Parsed<'_> {
     }
 }
 
-fn refusal(error: httparse::Error) -> Refusal {
+fn refusal(error: httparse::Error, input: &[u8]) -> Refusal {
     match error {
+        // "GET /a b HTTP/1.1" is a wrong target rather than a version called "b".
+        httparse::Error::Version if !has_three_words(input) => {
+            bad("Malformed request line: a space in a path is sent as %20")
+        }
         httparse::Error::TooManyHeaders => {
             Refusal { status: 431, message: "More than 64 header fields" }
         }
@@ -109,6 +113,11 @@ fn refusal(error: httparse::Error) -> Refusal {
         httparse::Error::NewLine => bad("Malformed line end"),
         _ => bad("Malformed request line"),
     }
+}
+
+fn has_three_words(input: &[u8]) -> bool {
+    let line = input.split(|&b| b == b'\n').next().unwrap_or_default();
+    line.iter().filter(|&&b| b == b' ').count() == 2
 }
 
 fn has_bare_lf(head: &[u8]) -> bool {
@@ -172,10 +181,8 @@ impl<'a> Fields<'a> {
     fn read(&mut self, name: &str, value: &'a [u8]) -> Result<(), Refusal> {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
         match name.len() {
-            4 if is("host") => {
-                if self.host.replace(value).is_some() {
-                    return Err(bad("Host is repeated"));
-                }
+            4 if is("host") && self.host.replace(value).is_some() => {
+                return Err(bad("Host is repeated"));
             }
             6 if is("expect") => match value.eq_ignore_ascii_case(b"100-continue") {
                 true => self.expects_continue = true,
@@ -212,10 +219,8 @@ impl<'a> Fields<'a> {
                 }
                 self.chunked = true;
             }
-            17 if is("sec-websocket-key") => {
-                if self.key.replace(text(value)?).is_some() {
-                    return Err(bad("Sec-WebSocket-Key is repeated"));
-                }
+            17 if is("sec-websocket-key") && self.key.replace(text(value)?).is_some() => {
+                return Err(bad("Sec-WebSocket-Key is repeated"));
             }
             21 if is("sec-websocket-version") => self.version = Some(text(value)?),
             22 if is("sec-websocket-protocol") => {
