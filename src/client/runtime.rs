@@ -28,6 +28,9 @@ pub(crate) struct Runtimes {
     ending: Vec<Arc<Runtime>>,
 }
 
+/// Listeners by host and channel.
+type Listeners = HashMap<(Host, Arc<str>), Vec<Arc<Inbox>>>;
+
 /// What a shutdown closes.
 pub(crate) trait Closable: Send + Sync {
     /// Closes without waiting.
@@ -46,7 +49,7 @@ pub(crate) struct Runtime {
     handle: Mutex<Option<Handle>>,
     stop: Mutex<Option<oneshot::Sender<()>>>,
     open: Mutex<Vec<Weak<dyn Closable>>>,
-    listeners: Mutex<HashMap<(Host, Arc<str>), Vec<Arc<Inbox>>>>,
+    listeners: Mutex<Listeners>,
     census: Arc<Census>,
 }
 
