@@ -222,9 +222,14 @@ impl Inbox {
         }
     }
 
+    /// Whether no callback runs or will run.
+    pub(crate) fn is_finished(&self) -> bool {
+        *lock(&self.finished)
+    }
+
     /// Waits until no callback runs or will run; `None` waits for ever.
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> Result<()> {
-        if *lock(&self.finished) {
+        if self.is_finished() {
             return Ok(());
         }
         if self.is_own_thread() {

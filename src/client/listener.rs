@@ -136,7 +136,6 @@ impl Listener {
         self.runtime.add_listener(&self.target.host, &self.inbox);
         self.is_live = self.live.give(Ok(()));
         if !self.is_live {
-            self.runtime.remove_listener(&self.target.host, &self.inbox);
             return link.close().await;
         }
         loop {
@@ -257,7 +256,6 @@ impl Drop for Listener {
         if self.is_live {
             let reason = if self.reason.is_empty() { CLOSED_BY_PROGRAM } else { &self.reason };
             self.inbox.end(reason);
-            self.runtime.remove_listener(&self.target.host, &self.inbox);
         } else {
             self.live.give(Err(Error::new(ErrorKind::Closed, "the library is being shut down")));
         }

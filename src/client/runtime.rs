@@ -220,27 +220,28 @@ impl Runtime {
         open.push(what);
     }
 
-    /// Remembers a listener for [`Runtime::take_listeners`].
+    /// Remembers a listener for [`Runtime::take_listeners`], until its last callback returned:
+    /// whoever stops it in the meantime waits for that callback.
     pub(crate) fn add_listener(&self, host: &Host, inbox: &Arc<Inbox>) {
-        let key = (host.clone(), inbox.channel().clone());
-        lock(&self.listeners).entry(key).or_default().push(inbox.clone());
-    }
-
-    /// Forgets a listener that has ended.
-    pub(crate) fn remove_listener(&self, host: &Host, inbox: &Arc<Inbox>) {
-        let key = (host.clone(), inbox.channel().clone());
         let mut listeners = lock(&self.listeners);
-        if let Some(all) = listeners.get_mut(&key) {
-            all.retain(|other| !Arc::ptr_eq(other, inbox));
-            if all.is_empty() {
-                listeners.remove(&key);
-            }
+        // Amortised: looked through only when it has doubled.
+        if listeners.len() == listeners.capacity() {
+            listeners.retain(|_, all| {
+                all.retain(|inbox| !inbox.is_finished());
+                !all.is_empty()
+            });
         }
+        let all = listeners.entry((host.clone(), inbox.channel().clone())).or_default();
+        all.retain(|inbox| !inbox.is_finished());
+        all.push(inbox.clone());
     }
 
-    /// All listeners of a channel, forgotten here.
+    /// All listeners of a channel that have not ended, forgotten here.
     pub(crate) fn take_listeners(&self, host: &Host, channel: &str) -> Vec<Arc<Inbox>> {
-        lock(&self.listeners).remove(&(host.clone(), channel.into())).unwrap_or_default()
+        let key = (host.clone(), channel.into());
+        let mut all = lock(&self.listeners).remove(&key).unwrap_or_default();
+        all.retain(|inbox| !inbox.is_finished());
+        all
     }
 
     fn end(&self, deadline: Option<Instant>) -> Result<()> {
@@ -262,6 +263,7 @@ impl Runtime {
             let deadline = deadline.map(|deadline| deadline.max(Instant::now() + GRACE));
             left = self.census.wait(deadline, |counts| counts.deliveries == 0);
         }
+        lock(&self.listeners).clear();
         let mut threads = lock(&self.census.threads);
         if left.io + left.deliveries == 0 {
             // Each has dropped its `Present` and only has to return.

@@ -22,15 +22,16 @@ impl Drop for Canary {
     }
 }
 
+/// What a subscription calls.
+pub type Callback = Box<dyn FnMut(&Event) + Send>;
+
 /// A callback that reports, and its report.
-pub fn callback() -> (Box<dyn FnMut(&Event) + Send>, Events) {
+pub fn callback() -> (Callback, Events) {
     callback_with(|_| {})
 }
 
 /// A callback that reports and then does something.
-pub fn callback_with(
-    mut then: impl FnMut(&Event) + Send + 'static,
-) -> (Box<dyn FnMut(&Event) + Send>, Events) {
+pub fn callback_with(mut then: impl FnMut(&Event) + Send + 'static) -> (Callback, Events) {
     let (sender, events) = channel();
     let (canary, dropped) = channel();
     let canary = Canary(canary);

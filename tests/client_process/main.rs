@@ -203,6 +203,7 @@ fn a_child_of_fork_refuses_old_handles_and_may_use_new_ones() {
     }
     let server = Server::start();
     server.create("c");
+    server.create("d");
     let host = server.host();
     let client = Client::open(&host, fast()).unwrap();
     let (delivery, events) = thread();
@@ -243,10 +244,10 @@ fn a_child_of_fork_refuses_old_handles_and_may_use_new_ones() {
             send_message(&host, "c", "from a child").unwrap();
             let new = Client::open(&host, fast()).unwrap();
             let (delivery, events) = thread();
-            let _new = new.subscribe("c", delivery).unwrap();
+            let _new = new.subscribe("d", delivery).unwrap();
             events.expect(EventKind::Connected);
-            new.publish("c", MessageKind::Text, b"to the child").unwrap();
-            while events.message() != "to the child" {}
+            new.publish("d", MessageKind::Text, b"to the child").unwrap();
+            assert_eq!(events.message(), "to the child");
             shutdown(LONG).unwrap();
             events.end();
         });
