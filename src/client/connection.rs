@@ -18,9 +18,9 @@ use crate::{Error, ErrorKind};
 /// A connection that lasted as long as this was a good one: the back-off begins anew.
 const GOOD: Duration = Duration::from_secs(2);
 
-/// Runs until the handle is closed, by the program or for good by the server.
-pub(crate) async fn run(shared: Arc<Shared>) {
-    let mut session = Session::new(shared.clone());
+/// Runs until the handle is closed, by the program or for good by the server. The session comes
+/// from outside, so that its end is told even when the runtime drops this before its first step.
+pub(crate) async fn run(shared: Arc<Shared>, mut session: Session) {
     let mut backoff = Backoff::new(&shared.options);
     let mut before = false;
     loop {

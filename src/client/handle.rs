@@ -15,6 +15,7 @@ use super::inbox::Inbox;
 use super::link::Target;
 use super::promise::Promise;
 use super::runtime::{self, Closable, Runtime};
+use super::session::Session;
 use super::state::lock;
 use super::wake::Wake;
 use super::{
@@ -139,7 +140,8 @@ impl Client {
         });
         let closable: Arc<dyn Closable> = shared.clone();
         runtime.register(Arc::downgrade(&closable));
-        runtime.spawn(connection::run(shared.clone()))?;
+        let session = Session::new(shared.clone());
+        runtime.spawn(connection::run(shared.clone(), session))?;
         Ok(Self { owner: Arc::new(Owner { generation, shared: Some(shared) }) })
     }
 

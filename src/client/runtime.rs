@@ -199,7 +199,8 @@ impl Runtime {
 
     /// Runs a connection on the I/O thread.
     pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> Result<()> {
-        let handle = lock(&self.handle).clone().ok_or_else(|| {
+        let handle = lock(&self.handle);
+        let handle = handle.as_ref().ok_or_else(|| {
             Error::new(ErrorKind::Closed, "the library is being shut down; try again after it")
         })?;
         let present = Present::new(&self.census, What::Connection);

@@ -312,3 +312,52 @@ impl fmt::Debug for HttpTransport {
         f.write_str("HttpTransport")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn wire() -> (Wire, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        let wire = Wire { stream, reading: None, writing: None, kept: false, sent: false };
+        (wire, listener.accept().unwrap().0)
+    }
+
+    /// Writes until the kernel has learnt that the peer is gone.
+    fn write_until_refused(wire: &mut Wire) {
+        while wire.write_all(b"x").is_ok() {}
+    }
+
+    #[test]
+    fn only_a_kept_connection_that_took_no_byte_may_be_tried_again() {
+        let (mut wire, peer) = wire();
+        drop(peer);
+        take_unsent();
+        write_until_refused(&mut wire);
+        assert!(!take_unsent(), "a byte had left");
+        wire.sent = false;
+        wire.write(b"x").unwrap_err();
+        assert!(!take_unsent(), "a new connection");
+        (wire.kept, wire.sent) = (true, false);
+        wire.write(b"x").unwrap_err();
+        assert!(take_unsent());
+        assert!(!take_unsent(), "told once");
+    }
+
+    #[test]
+    fn a_kept_connection_is_idle_until_something_waits_in_it() {
+        let (wire, mut peer) = wire();
+        let mut transport = HttpTransport::new(Channel::Plain(wire));
+        assert!(transport.is_open());
+        peer.write_all(b"x").unwrap();
+        // Loopback delivers before the write returns.
+        assert!(!transport.is_open(), "an answer that nobody asked for");
+        transport.channel.wire().read_exact(&mut [0]).unwrap();
+        assert!(transport.is_open());
+        drop(peer);
+        assert!(!transport.is_open(), "closed");
+    }
+}
