@@ -1,0 +1,13 @@
+//! The client runtime against a small server that speaks the contract.
+
+mod close;
+mod delivery;
+mod events;
+mod handle;
+mod listener;
+mod oneshot;
+mod poll_fd;
+mod reentrancy;
+mod server;
+mod terminator;
+mod tls;
