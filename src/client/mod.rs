@@ -1,13 +1,46 @@
-//! The client runtime: one-shot calls and client handles.
+//! The client runtime: one-shot calls, listeners and client handles.
+//!
+//! One-shot calls ([`create_channel`], [`send_message`]) run on the caller's thread. Listeners
+//! ([`listen_channel`]) and handles ([`Client`]) share one background I/O thread, which starts with
+//! the first of them and ends with [`shutdown`]; each subscription with a callback has a delivery
+//! thread of its own. Nothing runs before the first use.
+//!
+//! The rooms: `host` (addresses), `http` and `transport` (one-shot calls), `tls`, `link` (one
+//! WebSocket), `listener`, `connection` and `session` (a handle's task), `handle` and
+//! `subscription` (their users' side), `inbox` and `queue` (from the I/O thread to the program),
+//! `runtime`, `state` and `role` (threads, process, who waits for whom).
+//!
+//! After `fork()` the child has a client runtime of its own. Handles of the parent answer `Closed`
+//! there, and dropping them leaks them.
 
+mod backoff;
+mod connection;
+mod eventfd;
+mod handle;
+mod host;
+mod http;
+mod inbox;
+mod link;
+mod listener;
+mod oneshot;
 mod options;
+mod promise;
+mod queue;
+mod role;
+mod runtime;
+mod session;
+mod state;
+mod subscription;
+mod tls;
+mod transport;
+mod wake;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use options::{ClientOptions, OPTIONS};
+pub use options::{ClientOptions, OPTIONS, Overflow, PublishVia};
 
 use crate::Result;
 use crate::wire::{MessageKind, Position};
@@ -79,137 +112,180 @@ pub struct ClientCounters {
 
 /// A handle: one connection, many subscriptions. Clones are the same handle. Thread-safe.
 #[derive(Debug, Clone)]
-pub struct Client {}
+pub struct Client {
+    owner: Arc<handle::Owner>,
+}
 
 /// A subscription of a handle. Clones are the same subscription. Thread-safe.
 #[derive(Debug, Clone)]
-pub struct Subscription {}
+pub struct Subscription {
+    owner: Arc<subscription::Owner>,
+}
 
 impl Client {
     /// Opens a handle on `host` (`HOST:PORT`, or an `http://`, `https://`, `ws://`, `wss://` URL) and begins to
     /// connect in the background.
-    pub fn open(_host: &str, _options: ClientOptions) -> Result<Self> {
-        todo!()
+    pub fn open(host: &str, options: ClientOptions) -> Result<Self> {
+        Self::start(host, options)
     }
 
-    /// Waits until the handle is connected.
-    pub fn wait_connected(&self, _timeout: Duration) -> Result<()> {
-        todo!()
+    /// Waits until the handle is connected. `Timeout` tells the last attempt's failure, `Closed`
+    /// that there will be no more. `WouldDeadlock` in an inline callback, if it would wait.
+    pub fn wait_connected(&self, timeout: Duration) -> Result<()> {
+        self.shared()?.wait_connected(timeout)
     }
 
     /// The state now.
     pub fn state(&self) -> ClientState {
-        todo!()
+        self.shared().map_or(ClientState::Closed, |shared| shared.state())
     }
 
     /// The counters.
     pub fn counters(&self) -> ClientCounters {
-        todo!()
+        self.shared().map(|shared| shared.counters()).unwrap_or_default()
     }
 
     /// Creates a channel, over HTTP.
-    pub fn create_channel(&self, _name: &str) -> Result<()> {
-        todo!()
+    pub fn create_channel(&self, name: &str) -> Result<()> {
+        self.shared()?.http()?.create(name)
     }
 
     /// Deletes a channel, over HTTP.
-    pub fn delete_channel(&self, _name: &str) -> Result<()> {
-        todo!()
+    pub fn delete_channel(&self, name: &str) -> Result<()> {
+        self.shared()?.http()?.delete(name)
     }
 
-    /// Publishes and waits for the server's acknowledgement, at most the request timeout.
-    pub fn publish(&self, _channel: &str, _kind: MessageKind, _data: &[u8]) -> Result<Position> {
-        todo!()
+    /// Publishes and waits for the server's acknowledgement, at most the request timeout. While
+    /// the handle still connects the message waits, and is not sent once this has returned. When
+    /// the connection is lost after it was sent, this fails with `Connect`, and it may have been
+    /// published: nothing is ever sent twice. `WouldDeadlock` in an inline callback, unless
+    /// publications travel by HTTP.
+    pub fn publish(&self, channel: &str, kind: MessageKind, data: &[u8]) -> Result<Position> {
+        self.shared()?.publish(channel, kind, data)
     }
 
     /// Queues a publication on the WebSocket without waiting for its acknowledgement; `QueueFull`
-    /// when the bounded send queue is full. A refusal is logged and kept as the handle's last error.
-    pub fn publish_nowait(&self, _channel: &str, _kind: MessageKind, _data: Bytes) -> Result<()> {
-        todo!()
+    /// when the bounded send queue is full. A refusal, and a loss of the connection with messages
+    /// in the queue, is logged and kept as the handle's last error. Never waits; may be called
+    /// from anywhere.
+    pub fn publish_nowait(&self, channel: &str, kind: MessageKind, data: Bytes) -> Result<()> {
+        self.shared()?.publish_nowait(channel, kind, &data)
     }
 
-    /// Subscribes and waits until the subscription is live, at most the request timeout. On an
-    /// error the function in `delivery` was never called and is dropped.
-    pub fn subscribe(&self, _channel: &str, _delivery: Delivery) -> Result<Subscription> {
-        todo!()
+    /// Subscribes and waits until the subscription is live, at most the request timeout; while the
+    /// handle still connects, that long for the connection. On an error the function in `delivery`
+    /// was never called and is dropped. Subscriptions of one handle to one channel share what the
+    /// server sends. `WouldDeadlock` in an inline callback.
+    ///
+    /// After a reconnection the subscription gets `Connected` again, with the position of the last
+    /// message that it can have missed; if the channel is gone, it gets an `Error`, and is tried
+    /// again after each `reconnect_max`. When the channel is deleted while it is subscribed to, it
+    /// ends with `Closed`.
+    pub fn subscribe(&self, channel: &str, delivery: Delivery) -> Result<Subscription> {
+        self.shared()?.subscribe(channel, delivery)
     }
 
     /// The newest failure of the handle's background work, if there was one.
     pub fn last_error(&self) -> Option<crate::Error> {
-        todo!()
+        self.shared().map_or_else(Some, |shared| shared.last_error())
     }
 
     /// Closes the handle and all its subscriptions. Never waits; may be called from anywhere and
     /// again.
     pub fn close(&self) {
-        todo!()
+        if let Ok(shared) = self.shared() {
+            runtime::Closable::close(&**shared);
+        }
     }
 }
 
 impl Subscription {
     /// The channel's name.
     pub fn channel(&self) -> &str {
-        todo!()
+        self.name()
     }
 
-    /// The next event; `Timeout` when none came, `Closed` after the last one was taken.
-    /// A zero timeout does not wait. Only for [`Delivery::Pull`].
-    pub fn recv(&self, _timeout: Duration) -> Result<Event> {
-        todo!()
+    /// The next event; `Timeout` when none came, `Closed` after the last one was taken, or at once
+    /// after [`Subscription::close`]. A zero timeout does not wait. Only for [`Delivery::Pull`].
+    /// `WouldDeadlock` on the I/O thread if it would wait.
+    pub fn recv(&self, timeout: Duration) -> Result<Event> {
+        self.receive(timeout)
     }
 
     /// Waits for one event like [`Subscription::recv`], then appends it and all that are waiting, at most `max`.
-    pub fn recv_many(&self, _out: &mut Vec<Event>, _max: usize, _timeout: Duration) -> Result<()> {
-        todo!()
+    pub fn recv_many(&self, out: &mut Vec<Event>, max: usize, timeout: Duration) -> Result<()> {
+        self.receive_many(out, max, timeout)
     }
 
-    /// A descriptor that is readable (level-triggered) while an event waits or the subscription has
-    /// ended; made on first use, owned by the subscription.
+    /// A descriptor that is readable (level-triggered) while an event waits, or the end, until
+    /// [`Subscription::recv`] has told it; made on first use, owned by the subscription. Only for
+    /// [`Delivery::Pull`].
     pub fn poll_fd(&self) -> Result<std::os::fd::RawFd> {
-        todo!()
+        self.descriptor()
     }
 
     /// Messages dropped because the queue was full.
     pub fn dropped(&self) -> u64 {
-        todo!()
+        self.drops()
     }
 
     /// Ends the subscription: waiting receivers wake with `Closed`, a callback that runs finishes and
     /// none begins but the one that tells `Closed`. Never waits; may be called from anywhere and again.
     pub fn close(&self) {
-        todo!()
+        self.leave();
     }
 
-    /// Closes and waits until no callback runs or will run; `WouldDeadlock` in that very callback.
-    pub fn close_wait(&self, _timeout: Duration) -> Result<()> {
-        todo!()
+    /// Closes and waits until no callback runs or will run; `WouldDeadlock` in that very callback,
+    /// in any inline callback, and in a callback for whose end that one waits. `Timeout` when it still runs.
+    pub fn close_wait(&self, timeout: Duration) -> Result<()> {
+        self.leave_and_wait(timeout)
     }
 }
 
-/// Creates a channel on `host`. The connection is kept for the next call.
-pub fn create_channel(_host: &str, _name: &str) -> Result<()> {
-    todo!()
+/// Creates a channel on `host`. The connection is kept for the next call. Runs on the caller's
+/// thread; may be called from anywhere. See [`send_message`] for what is promised about retries.
+///
+/// Errors name host and channel: `ChannelExists`, `InvalidName` (also for `.` and `..`, which no
+/// URL can carry), `InvalidUrl`, `TooLarge`, `Refused`, `Connect`, `Timeout`, `Protocol`.
+pub fn create_channel(host: &str, name: &str) -> Result<()> {
+    oneshot::create_channel(host, name)
 }
 
-/// Broadcasts a text message. The connection is kept for the next call.
-pub fn send_message(_host: &str, _channel: &str, _message: &str) -> Result<()> {
-    todo!()
+/// Broadcasts a text message. The connection is kept for the next call. Runs on the caller's
+/// thread; may be called from anywhere.
+///
+/// A kept connection that the server closed meanwhile is replaced without notice, before anything
+/// of the request has left. A request that has left is never sent again: if its answer does not
+/// come, the call fails with `Connect` or `Timeout`, and the message may or may not have been
+/// broadcast. Other errors as for [`create_channel`], and `ChannelNotFound`.
+pub fn send_message(host: &str, channel: &str, message: &str) -> Result<()> {
+    oneshot::send_message(host, channel, message)
 }
 
 /// Listens on a channel until [`stop_listening`] or [`shutdown`]; returns once the subscription is
-/// live. Connects again by itself.
-pub fn listen_channel(_host: &str, _channel: &str, _delivery: Delivery) -> Result<()> {
-    todo!()
+/// live, after 5 seconds at the latest. Connects again by itself: each loss and each failed attempt
+/// is an `Error`, each success a `Connected`, and a close code that means "stay away" ends it with
+/// `Closed`. On an error the function in `delivery` was never called and is dropped.
+///
+/// `ChannelNotFound`, `InvalidArgument` ([`Delivery::Pull`]), `WouldDeadlock` in an inline
+/// callback, and the errors of [`create_channel`].
+pub fn listen_channel(host: &str, channel: &str, delivery: Delivery) -> Result<()> {
+    listener::listen(host, channel, delivery)
 }
 
 /// Ends every listener that [`listen_channel`] started on this host and channel and waits for
-/// their callbacks to end (not when called inside one of them).
-pub fn stop_listening(_host: &str, _channel: &str) -> Result<()> {
-    todo!()
+/// their callbacks to end: not when called inside one of them, inside any inline callback, or
+/// inside a callback that one of them waits for. `NotFound` if there is none.
+pub fn stop_listening(host: &str, channel: &str) -> Result<()> {
+    listener::stop(host, channel)
 }
 
-/// Closes every handle and listener, joins the library's client threads. Afterwards the library
-/// can be used again.
-pub fn shutdown(_timeout: Duration) -> Result<()> {
-    todo!()
+/// Closes every handle, listener and kept connection, joins the library's client threads.
+/// Afterwards the library can be used again. `Timeout` when a callback still runs (calling it again
+/// waits again); `WouldDeadlock` in a callback.
+pub fn shutdown(timeout: Duration) -> Result<()> {
+    if role::current() == role::Role::Program {
+        oneshot::close_all();
+    }
+    runtime::shutdown(timeout)
 }

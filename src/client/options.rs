@@ -12,7 +12,8 @@ pub enum Overflow {
     DropOldest,
     /// The new message is dropped; counted.
     DropNewest,
-    /// The connection is not read until there is room: every subscription of the handle waits.
+    /// The connection is not read until there is room: every subscription of the handle waits, and
+    /// so do acknowledgements (a callback that publishes may wait for itself until the timeout).
     Block,
 }
 

@@ -1,0 +1,462 @@
+//! What a client handle's users and its connection share, and the calls on it.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::connection;
+use super::host::Host;
+use super::http::Http;
+use super::inbox::Inbox;
+use super::link::Target;
+use super::promise::Promise;
+use super::runtime::{self, Closable, Runtime};
+use super::state::lock;
+use super::wake::Wake;
+use super::{
+    Client, ClientCounters, ClientOptions, ClientState, Delivery, PublishVia, Subscription, role,
+};
+use crate::wire::stream::{Op, Request, encode_request};
+use crate::wire::{MessageKind, Position, name};
+use crate::{Error, ErrorKind, Result, fork};
+
+/// What a handle's users and its connection's task share.
+pub(crate) struct Shared {
+    pub(crate) target: Target,
+    pub(crate) options: ClientOptions,
+    pub(crate) runtime: Arc<Runtime>,
+    /// Wakes the connection's task.
+    pub(crate) wake: Arc<Wake>,
+    /// The program closed the handle.
+    closing: AtomicBool,
+    outbox: Mutex<Outbox>,
+    status: Mutex<Status>,
+    status_changed: Condvar,
+    /// Every subscription, so that `close` ends them on the caller's thread.
+    inboxes: Mutex<Vec<Weak<Inbox>>>,
+    pub(crate) tally: Tally,
+    next_id: AtomicU32,
+    http: OnceLock<Http>,
+}
+
+/// What waits for the connection's task.
+#[derive(Default)]
+struct Outbox {
+    /// The task has ended: nothing is taken any more.
+    ended: bool,
+    requests: VecDeque<Outgoing>,
+    joins: VecDeque<Join>,
+    leaving: VecDeque<Arc<Inbox>>,
+}
+
+/// A publication on its way out.
+pub(crate) struct Outgoing {
+    pub(crate) id: u32,
+    pub(crate) packet: Bytes,
+    /// Who waits for the acknowledgement; `None` when nobody does.
+    pub(crate) promise: Option<Arc<Promise<Result<Position>>>>,
+}
+
+/// A subscription that wants to become live.
+pub(crate) struct Join {
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) promise: Arc<Promise<Result<()>>>,
+}
+
+#[derive(Debug)]
+struct Status {
+    state: ClientState,
+    last_error: Option<Error>,
+}
+
+/// The counters as they are counted.
+#[derive(Default)]
+pub(crate) struct Tally {
+    pub(crate) received: AtomicU64,
+    pub(crate) published: AtomicU64,
+    pub(crate) dropped: Arc<AtomicU64>,
+    pub(crate) reconnects: AtomicU64,
+}
+
+/// What all clones of a [`Client`] own together; the last one closes it.
+pub(super) struct Owner {
+    generation: u64,
+    /// `None` only while it is dropped.
+    shared: Option<Arc<Shared>>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let shared = self.shared.take();
+        if self.generation != fork::generation() {
+            // What is inside may be locked for ever by a thread that this process does not have.
+            std::mem::forget(shared);
+        } else if let Some(shared) = shared {
+            shared.close();
+        }
+    }
+}
+
+impl fmt::Debug for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.shared {
+            Some(shared) => write!(f, "{}", shared.host()),
+            None => f.write_str("closed"),
+        }
+    }
+}
+
+/// The answer to every call on an object that a parent process made.
+pub(super) fn forked() -> Error {
+    Error::new(
+        ErrorKind::Closed,
+        "the handle was opened before fork() and belongs to the parent process; open a new one",
+    )
+}
+
+impl Client {
+    pub(super) fn start(host: &str, options: ClientOptions) -> Result<Self> {
+        let generation = fork::generation();
+        let target = Target::new(Host::parse(host)?, &options)?;
+        let runtime = runtime::current()?;
+        let shared = Arc::new(Shared {
+            target,
+            options,
+            runtime: runtime.clone(),
+            wake: Arc::default(),
+            closing: AtomicBool::new(false),
+            outbox: Mutex::default(),
+            status: Mutex::new(Status { state: ClientState::Connecting, last_error: None }),
+            status_changed: Condvar::new(),
+            inboxes: Mutex::default(),
+            tally: Tally::default(),
+            next_id: AtomicU32::new(1),
+            http: OnceLock::new(),
+        });
+        let closable: Arc<dyn Closable> = shared.clone();
+        runtime.register(Arc::downgrade(&closable));
+        runtime.spawn(connection::run(shared.clone()))?;
+        Ok(Self { owner: Arc::new(Owner { generation, shared: Some(shared) }) })
+    }
+
+    pub(super) fn shared(&self) -> Result<&Arc<Shared>> {
+        match &self.owner.shared {
+            Some(shared) if self.owner.generation == fork::generation() => Ok(shared),
+            _ => Err(forked()),
+        }
+    }
+}
+
+impl Closable for Shared {
+    fn close(&self) {
+        if self.closing.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let inboxes = std::mem::take(&mut *lock(&self.inboxes));
+        for inbox in inboxes.iter().filter_map(Weak::upgrade) {
+            inbox.close();
+        }
+        self.set_state(ClientState::Closed);
+        if let Some(http) = self.http.get() {
+            http.close();
+        }
+        self.wake.wake();
+    }
+}
+
+impl Shared {
+    fn host(&self) -> &Host {
+        &self.target.host
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    fn closed(&self) -> Error {
+        let why = match lock(&self.status).last_error.clone() {
+            Some(error) if !self.is_closing() => format!("; {error}"),
+            _ => String::new(),
+        };
+        Error::new(ErrorKind::Closed, format!("the client of {} is closed{why}", self.host()))
+    }
+
+    pub(super) fn wait_connected(&self, timeout: Duration) -> Result<()> {
+        let status = lock(&self.status);
+        if status.state == ClientState::Connecting && !timeout.is_zero() {
+            role::refuse_on_io("wait_connected")?;
+        }
+        let (status, _) = self
+            .status_changed
+            .wait_timeout_while(status, timeout, |status| status.state == ClientState::Connecting)
+            .unwrap_or_else(PoisonError::into_inner);
+        match status.state {
+            ClientState::Connected => Ok(()),
+            ClientState::Closed => {
+                drop(status);
+                Err(self.closed())
+            }
+            ClientState::Connecting => {
+                let limit = timeout.as_millis();
+                let cause = cause(status.last_error.as_ref());
+                let host = self.host();
+                Err(Error::new(
+                    ErrorKind::Timeout,
+                    format!("not connected to {host} within {limit} ms{cause}"),
+                ))
+            }
+        }
+    }
+
+    pub(super) fn state(&self) -> ClientState {
+        lock(&self.status).state
+    }
+
+    /// Sets the state; `Closed` is for ever.
+    pub(crate) fn set_state(&self, state: ClientState) {
+        let mut status = lock(&self.status);
+        if status.state != ClientState::Closed {
+            status.state = state;
+            self.status_changed.notify_all();
+        }
+    }
+
+    pub(super) fn last_error(&self) -> Option<Error> {
+        lock(&self.status).last_error.clone()
+    }
+
+    /// Keeps and logs a failure of the background work.
+    pub(crate) fn failed(&self, error: &Error) {
+        log::info!(target: "qyun::client", "{error}");
+        lock(&self.status).last_error = Some(error.clone());
+    }
+
+    pub(super) fn counters(&self) -> ClientCounters {
+        let tally = &self.tally;
+        ClientCounters {
+            received: tally.received.load(Ordering::Relaxed),
+            published: tally.published.load(Ordering::Relaxed),
+            dropped: tally.dropped.load(Ordering::Relaxed),
+            reconnects: tally.reconnects.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The HTTP calls, with connections of the handle's own, made by the first of them.
+    pub(super) fn http(&self) -> Result<&Http> {
+        let http = self.http.get_or_init(|| {
+            let options = &self.options;
+            let tls = self.target.tls();
+            Http::new(self.host().clone(), tls, options.connect_timeout, options.request_timeout)
+        });
+        // After the check in `close`, or before it: either way the calls fail once it is closed.
+        if self.is_closing() {
+            http.close();
+            return Err(self.closed());
+        }
+        Ok(http)
+    }
+
+    pub(super) fn publish(
+        &self,
+        channel: &str,
+        kind: MessageKind,
+        data: &[u8],
+    ) -> Result<Position> {
+        name::validate(channel)?;
+        check_utf8(kind, data)?;
+        if self.options.publish_via == PublishVia::Http {
+            let position = self.http()?.send(channel, kind, data)?;
+            self.tally.published.fetch_add(1, Ordering::Relaxed);
+            return Ok(position);
+        }
+        role::refuse_on_io("publish")?;
+        let id = self.new_id();
+        let promise = Arc::new(Promise::new());
+        self.queue(Outgoing {
+            id,
+            packet: packet(id, channel, Op::Publish(kind, data)),
+            promise: Some(promise.clone()),
+        })?;
+        let limit = self.options.request_timeout;
+        promise.wait(limit).unwrap_or_else(|| {
+            let cause = cause(self.last_error().filter(|_| !self.is_connected()).as_ref());
+            Err(Error::new(
+                ErrorKind::Timeout,
+                format!(
+                    "no acknowledgement from {} within {} ms{cause}",
+                    self.host(),
+                    limit.as_millis()
+                ),
+            ))
+        })
+    }
+
+    pub(super) fn publish_nowait(
+        &self,
+        channel: &str,
+        kind: MessageKind,
+        data: &[u8],
+    ) -> Result<()> {
+        name::validate(channel)?;
+        check_utf8(kind, data)?;
+        let packet = packet(0, channel, Op::Publish(kind, data));
+        self.queue(Outgoing { id: 0, packet, promise: None })
+    }
+
+    fn is_connected(&self) -> bool {
+        self.state() == ClientState::Connected
+    }
+
+    fn queue(&self, request: Outgoing) -> Result<()> {
+        let mut outbox = lock(&self.outbox);
+        if outbox.ended || self.is_closing() {
+            drop(outbox);
+            return Err(self.closed());
+        }
+        if outbox.requests.len() >= self.options.send_queue_messages {
+            // Those that nobody waits for any longer are never sent.
+            outbox.requests.retain(|request| !request.is_abandoned());
+            let waiting = outbox.requests.len();
+            if waiting >= self.options.send_queue_messages {
+                return Err(Error::new(
+                    ErrorKind::QueueFull,
+                    format!("{waiting} requests wait to be written to {}", self.host()),
+                ));
+            }
+        }
+        outbox.requests.push_back(request);
+        drop(outbox);
+        self.wake.wake();
+        Ok(())
+    }
+
+    /// An id that asks for a reply.
+    pub(crate) fn new_id(&self) -> u32 {
+        match self.next_id.fetch_add(1, Ordering::Relaxed) {
+            0 => self.next_id.fetch_add(1, Ordering::Relaxed),
+            id => id,
+        }
+    }
+
+    pub(super) fn subscribe(
+        self: &Arc<Self>,
+        channel: &str,
+        delivery: Delivery,
+    ) -> Result<Subscription> {
+        name::validate(channel)?;
+        role::refuse_on_io("subscribe")?;
+        let dropped = self.tally.dropped.clone();
+        let (inbox, callback) =
+            Inbox::new(channel.into(), delivery, &self.options, self.wake.clone(), dropped);
+        let live = self.join(&inbox).and_then(|promise| {
+            let limit = self.options.request_timeout;
+            promise.wait(limit).unwrap_or_else(|| {
+                let cause = cause(self.last_error().filter(|_| !self.is_connected()).as_ref());
+                let limit = limit.as_millis();
+                Err(Error::new(ErrorKind::Timeout, format!("not live within {limit} ms{cause}")))
+            })
+        });
+        let live = live.and_then(|()| match callback {
+            Some(callback) => inbox.start(callback, &self.runtime),
+            None => Ok(()),
+        });
+        match live {
+            Ok(()) => Ok(Subscription::new(inbox, self.clone())),
+            Err(error) => {
+                inbox.dismiss();
+                self.leave(&inbox);
+                let channel = channel.escape_debug();
+                Err(error
+                    .context(format_args!("cannot subscribe to '{channel}' on {}", self.host())))
+            }
+        }
+    }
+
+    fn join(&self, inbox: &Arc<Inbox>) -> Result<Arc<Promise<Result<()>>>> {
+        let promise = Arc::new(Promise::new());
+        let mut inboxes = lock(&self.inboxes);
+        if inboxes.len() == inboxes.capacity() {
+            inboxes.retain(|inbox| inbox.strong_count() > 0);
+        }
+        inboxes.push(Arc::downgrade(inbox));
+        drop(inboxes);
+        let mut outbox = lock(&self.outbox);
+        // Checked after the inbox is known to `close`: one of the two sees the other.
+        if outbox.ended || self.is_closing() {
+            drop(outbox);
+            return Err(self.closed());
+        }
+        outbox.joins.push_back(Join { inbox: inbox.clone(), promise: promise.clone() });
+        drop(outbox);
+        self.wake.wake();
+        Ok(promise)
+    }
+
+    /// Tells the connection's task that an inbox was closed. Once per inbox.
+    pub(crate) fn leave(&self, inbox: &Arc<Inbox>) {
+        let mut outbox = lock(&self.outbox);
+        if !outbox.ended {
+            outbox.leaving.push_back(inbox.clone());
+        }
+        drop(outbox);
+        self.wake.wake();
+    }
+
+    /// The next publication to write that somebody still wants.
+    pub(crate) fn next_request(&self) -> Option<Outgoing> {
+        let mut outbox = lock(&self.outbox);
+        while let Some(request) = outbox.requests.pop_front() {
+            if !request.is_abandoned() {
+                return Some(request);
+            }
+        }
+        None
+    }
+
+    /// The subscriptions that came and went.
+    pub(crate) fn take_changes(&self) -> (VecDeque<Join>, VecDeque<Arc<Inbox>>) {
+        let mut outbox = lock(&self.outbox);
+        (std::mem::take(&mut outbox.joins), std::mem::take(&mut outbox.leaving))
+    }
+
+    /// Takes nothing any more; what waited. With `for_ever` false, only the publications.
+    pub(crate) fn drain(&self, for_ever: bool) -> VecDeque<Outgoing> {
+        let mut outbox = lock(&self.outbox);
+        outbox.ended |= for_ever;
+        std::mem::take(&mut outbox.requests)
+    }
+}
+
+impl Outgoing {
+    fn is_abandoned(&self) -> bool {
+        self.promise.as_ref().is_some_and(|promise| promise.is_abandoned())
+    }
+}
+
+/// One request as it travels.
+pub(crate) fn packet(id: u32, channel: &str, op: Op<'_>) -> Bytes {
+    let mut bytes = Vec::new();
+    encode_request(&mut bytes, &Request { id, channel, op });
+    bytes.into()
+}
+
+fn check_utf8(kind: MessageKind, data: &[u8]) -> Result<()> {
+    match (kind, std::str::from_utf8(data)) {
+        (MessageKind::Text, Err(error)) => Err(Error::new(
+            ErrorKind::InvalidUtf8,
+            format!(
+                "a text message must be UTF-8 and is not at byte {}; send it as binary",
+                error.valid_up_to()
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn cause(error: Option<&Error>) -> String {
+    error.map(|error| format!("; {error}")).unwrap_or_default()
+}

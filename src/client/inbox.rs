@@ -1,0 +1,304 @@
+//! The receiving end of one subscription or listener: where the I/O thread puts events and how
+//! they leave.
+//!
+//! Who ends what: [`Inbox::end`] (the connection's task, on the I/O thread) and [`Inbox::close`]
+//! (anybody) may race; the callback still gets exactly one `Closed`, last, and is dropped once, by
+//! the one thread that calls it: the delivery thread, or the I/O thread in inline mode.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::queue::{Offer, Queue, Take};
+use super::role::{self, Role, Waiting, would_deadlock};
+use super::runtime::Runtime;
+use super::state::lock;
+use super::wake::Wake;
+use super::{ClientOptions, Delivery, Event, EventKind};
+use crate::wire::{MessageKind, Position};
+use crate::{Error, ErrorKind, Result};
+
+/// A program's function.
+pub(crate) type Callback = Box<dyn FnMut(&Event) + Send>;
+
+/// Why a subscription ended that the program closed.
+pub(crate) const CLOSED_BY_PROGRAM: &str = "closed";
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// See the module's documentation.
+pub(crate) struct Inbox {
+    id: u64,
+    channel: Arc<str>,
+    outlet: Outlet,
+    /// The program closed it: no callback but `Closed` begins.
+    leaving: AtomicBool,
+    /// Wakes the connection's task.
+    feeder: Arc<Wake>,
+    /// Adds the dropped messages of all subscriptions of a handle.
+    dropped: Arc<AtomicU64>,
+    /// No callback runs or will run, and the function is dropped.
+    finished: Mutex<bool>,
+    finish: Condvar,
+}
+
+enum Outlet {
+    /// Taken by `recv` and its kin.
+    Pull(Queue),
+    /// Taken by the delivery thread.
+    Thread(Queue),
+    /// Called by the I/O thread, which alone locks it once the subscription is live.
+    Inline(Mutex<Option<Callback>>),
+}
+
+impl Inbox {
+    /// The inbox for `delivery`, and the function that [`Inbox::start`] is to be given once the
+    /// subscription is live.
+    pub(crate) fn new(
+        channel: Arc<str>,
+        delivery: Delivery,
+        options: &ClientOptions,
+        feeder: Arc<Wake>,
+        dropped: Arc<AtomicU64>,
+    ) -> (Arc<Self>, Option<Callback>) {
+        let queue = || Queue::new(options.queue_messages, options.overflow, feeder.clone());
+        let (outlet, callback) = match delivery {
+            Delivery::Pull => (Outlet::Pull(queue()), None),
+            Delivery::Thread(callback) => (Outlet::Thread(queue()), Some(callback)),
+            Delivery::Inline(callback) => (Outlet::Inline(Mutex::new(Some(callback))), None),
+        };
+        let inbox = Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            channel,
+            outlet,
+            leaving: AtomicBool::new(false),
+            feeder,
+            dropped,
+            finished: Mutex::new(false),
+            finish: Condvar::new(),
+        };
+        (Arc::new(inbox), callback)
+    }
+
+    /// Starts the delivery thread for a function that [`Inbox::new`] gave back. If that fails the
+    /// function was never called and is dropped.
+    pub(crate) fn start(self: &Arc<Self>, callback: Callback, runtime: &Runtime) -> Result<()> {
+        let inbox = self.clone();
+        runtime
+            .thread("qy-deliver", move || inbox.deliver(callback))
+            .inspect_err(|_| self.dismiss())
+    }
+
+    /// Drops the function without a call: the subscription never became live. The connection's
+    /// task must not know the inbox, or ends it like one that was closed.
+    pub(crate) fn dismiss(&self) {
+        self.leaving.store(true, Ordering::Release);
+        if let Outlet::Inline(callback) = &self.outlet {
+            let callback = lock(callback).take();
+            drop_quietly(callback);
+        }
+        self.feeder.wake();
+        self.finish();
+    }
+
+    pub(crate) fn channel(&self) -> &Arc<str> {
+        &self.channel
+    }
+
+    /// Whether the program closed it.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire)
+    }
+
+    /// The queue that `recv` takes from; `None` in the callback modes.
+    pub(crate) fn pull(&self) -> Option<&Queue> {
+        match &self.outlet {
+            Outlet::Pull(queue) => Some(queue),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn dropped(&self) -> u64 {
+        match &self.outlet {
+            Outlet::Pull(queue) | Outlet::Thread(queue) => queue.dropped(),
+            Outlet::Inline(_) => 0,
+        }
+    }
+
+    /// An event of this inbox that is no message.
+    pub(crate) fn notice(&self, kind: EventKind, text: &str, position: Position) -> Event {
+        Event {
+            kind,
+            channel: self.channel.clone(),
+            data: Bytes::copy_from_slice(text.as_bytes()),
+            message_kind: MessageKind::Text,
+            position,
+        }
+    }
+
+    /// Hands an event over. Only the connection's task calls this.
+    pub(crate) fn offer(&self, event: Event) -> Offer {
+        if self.is_leaving() {
+            return Offer::Ended;
+        }
+        match &self.outlet {
+            Outlet::Pull(queue) | Outlet::Thread(queue) => {
+                let (offer, dropped) = queue.push(event);
+                if dropped > 0 {
+                    self.dropped.fetch_add(dropped, Ordering::Relaxed);
+                }
+                offer
+            }
+            Outlet::Inline(callback) => {
+                let mut callback = lock(callback);
+                let Some(function) = callback.as_mut() else { return Offer::Ended };
+                if call(function, &event, &self.channel) {
+                    return Offer::Taken;
+                }
+                drop_quietly(callback.take());
+                drop(callback);
+                self.close();
+                self.finish();
+                Offer::Ended
+            }
+        }
+    }
+
+    /// Hands over an event that [`Inbox::offer`] gave back, beyond the limit.
+    pub(crate) fn force(&self, event: Event) {
+        if let Outlet::Pull(queue) | Outlet::Thread(queue) = &self.outlet {
+            queue.force(event);
+        }
+    }
+
+    /// Ends the subscription with a reason; what waits is delivered first. Only the connection's
+    /// task calls this, and for every inbox that it knows.
+    pub(crate) fn end(&self, reason: &str) {
+        let last = self.notice(EventKind::Closed, reason, Position::default());
+        match &self.outlet {
+            Outlet::Thread(queue) => queue.end(last, false),
+            Outlet::Pull(queue) => {
+                queue.end(last, false);
+                self.finish();
+            }
+            Outlet::Inline(callback) => {
+                // Taken out, so that a second end finds nothing.
+                let Some(mut function) = lock(callback).take() else { return };
+                call(&mut function, &last, &self.channel);
+                drop_quietly(Some(function));
+                self.finish();
+            }
+        }
+    }
+
+    /// Closes on behalf of the program, without waiting; true the first time. An inline function
+    /// is called a last time by the connection's task, which this wakes.
+    pub(crate) fn close(&self) -> bool {
+        if self.leaving.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        let last = self.notice(EventKind::Closed, CLOSED_BY_PROGRAM, Position::default());
+        match &self.outlet {
+            Outlet::Thread(queue) => queue.end(last, true),
+            Outlet::Pull(queue) => {
+                queue.end(last, true);
+                self.finish();
+            }
+            Outlet::Inline(_) => {}
+        }
+        self.feeder.wake();
+        true
+    }
+
+    /// Whether the current thread is one that [`Inbox::wait`] would wait for.
+    pub(crate) fn is_own_thread(&self) -> bool {
+        match role::current() {
+            Role::Io => true,
+            Role::Delivery(id) => id == self.id,
+            Role::Program => false,
+        }
+    }
+
+    /// Waits until no callback runs or will run; `None` waits for ever.
+    pub(crate) fn wait(&self, timeout: Option<Duration>) -> Result<()> {
+        if *lock(&self.finished) {
+            return Ok(());
+        }
+        if self.is_own_thread() {
+            return Err(would_deadlock(format!(
+                "waiting for the end of the subscription to '{}' on the thread that runs its callback",
+                self.channel
+            )));
+        }
+        let _waiting = Waiting::begin(self.id)?;
+        let finished = lock(&self.finished);
+        let finished = match timeout {
+            None => self
+                .finish
+                .wait_while(finished, |finished| !*finished)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(timeout) => {
+                self.finish
+                    .wait_timeout_while(finished, timeout, |finished| !*finished)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+        };
+        match *finished {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorKind::Timeout,
+                format!("a callback of the subscription to '{}' still runs", self.channel),
+            )),
+        }
+    }
+
+    fn finish(&self) {
+        *lock(&self.finished) = true;
+        self.finish.notify_all();
+    }
+
+    /// The delivery thread.
+    fn deliver(&self, mut callback: Callback) {
+        role::assume(Role::Delivery(self.id));
+        if let Outlet::Thread(queue) = &self.outlet {
+            loop {
+                match queue.take(None) {
+                    Take::Event(event) => {
+                        if !call(&mut callback, &event, &self.channel) {
+                            self.close();
+                            break;
+                        }
+                    }
+                    Take::Last(event) | Take::Closed(event) => {
+                        call(&mut callback, &event, &self.channel);
+                        break;
+                    }
+                    Take::Nothing => {}
+                    Take::Over => break,
+                }
+            }
+        }
+        drop_quietly(Some(callback));
+        self.finish();
+    }
+}
+
+/// Calls a program's function; false if it panicked, after which it is not called again.
+fn call(function: &mut Callback, event: &Event, channel: &str) -> bool {
+    let called = catch_unwind(AssertUnwindSafe(|| function(event)));
+    if called.is_err() {
+        log::error!(target: "qyun::client", "a callback of '{channel}' panicked; it is not called again");
+    }
+    called.is_ok()
+}
+
+/// Drops a program's function; what it owns may panic in its drop.
+fn drop_quietly(function: Option<Callback>) {
+    if catch_unwind(AssertUnwindSafe(|| drop(function))).is_err() {
+        log::error!(target: "qyun::client", "dropping a callback panicked");
+    }
+}

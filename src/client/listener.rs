@@ -1,0 +1,266 @@
+//! `listen_channel`: one WebSocket per listener, one channel's messages as plain frames.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use super::backoff::Backoff;
+use super::host::Host;
+use super::inbox::{CLOSED_BY_PROGRAM, Inbox};
+use super::link::{Link, Lost, Target};
+use super::promise::Promise;
+use super::queue::Offer;
+use super::runtime::{self, Closable, Runtime};
+use super::wake::Wake;
+use super::{ClientOptions, Delivery, Event, EventKind, http, role};
+use crate::wire::Position;
+use crate::{Error, ErrorKind, Result};
+
+/// Messages handled before other connections get their turn.
+const BUDGET: u32 = 256;
+/// A connection that lasted as long as this was a good one: the back-off begins anew.
+const GOOD: Duration = Duration::from_secs(2);
+
+/// See [`super::listen_channel`].
+pub(crate) fn listen(host: &str, channel: &str, delivery: Delivery) -> Result<()> {
+    if matches!(delivery, Delivery::Pull) {
+        return Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "a listener needs a callback; to take messages yourself, subscribe with a client handle",
+        ));
+    }
+    role::refuse_on_io("listen_channel")?;
+    let host = Host::parse(host)?;
+    let path = format!("/channel/listen/{}", http::segment(channel)?);
+    let options = ClientOptions::default();
+    let target = Target::new(host.clone(), &options)?;
+    let runtime = runtime::current()?;
+    let wake = Arc::new(Wake::default());
+    let dropped = Arc::new(AtomicU64::new(0));
+    let (inbox, callback) = Inbox::new(channel.into(), delivery, &options, wake.clone(), dropped);
+    let live = Arc::new(Promise::new());
+    let listener = Listener {
+        target,
+        path,
+        inbox: inbox.clone(),
+        wake,
+        live: live.clone(),
+        runtime: runtime.clone(),
+        backoff: Backoff::new(&options),
+        is_live: false,
+        reason: String::new(),
+    };
+    let weak: Arc<dyn Closable> = inbox.clone();
+    runtime.register(Arc::downgrade(&weak));
+    if let Err(error) = runtime.spawn(listener.run()) {
+        inbox.dismiss();
+        return Err(error);
+    }
+    let outcome = live.wait(options.connect_timeout).unwrap_or_else(|| {
+        let limit = options.connect_timeout.as_millis();
+        Err(Error::new(ErrorKind::Timeout, format!("not live within {limit} ms")))
+    });
+    match (outcome, callback) {
+        (Ok(()), Some(callback)) => inbox.start(callback, &runtime),
+        (Ok(()), None) => Ok(()),
+        (Err(error), _) => {
+            inbox.dismiss();
+            Err(error.context(format_args!(
+                "cannot listen to channel '{}' on {}",
+                channel.escape_debug(),
+                host
+            )))
+        }
+    }
+}
+
+/// See [`super::stop_listening`].
+pub(crate) fn stop(host: &str, channel: &str) -> Result<()> {
+    let host = Host::parse(host)?;
+    let inboxes = match runtime::existing() {
+        Some(runtime) => runtime.take_listeners(&host, channel),
+        None => Vec::new(),
+    };
+    if inboxes.is_empty() {
+        let channel = channel.escape_debug();
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("nothing listens to channel '{channel}' on {host}"),
+        ));
+    }
+    for inbox in &inboxes {
+        inbox.close();
+    }
+    for inbox in inboxes {
+        match inbox.wait(None) {
+            // On the thread of that very callback, or of one that it waits for: it ends later.
+            Err(error) if error.kind() == ErrorKind::WouldDeadlock => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+/// The task of one listener. Dropped at its end or with the runtime, and then whatever is still
+/// open is ended.
+struct Listener {
+    target: Target,
+    path: String,
+    inbox: Arc<Inbox>,
+    wake: Arc<Wake>,
+    live: Arc<Promise<Result<()>>>,
+    runtime: Arc<Runtime>,
+    backoff: Backoff,
+    is_live: bool,
+    reason: String,
+}
+
+impl Listener {
+    async fn run(mut self) {
+        let target = self.target.clone();
+        let path = self.path.clone();
+        let mut link = match self.unless_left(target.dial(&path)).await {
+            None => return,
+            Some(Err(error)) => {
+                self.live.give(Err(error));
+                return;
+            }
+            Some(Ok(link)) => link,
+        };
+        // Before the caller learns that it is live, so that it can stop it at once.
+        self.runtime.add_listener(&self.target.host, &self.inbox);
+        self.is_live = self.live.give(Ok(()));
+        if !self.is_live {
+            self.runtime.remove_listener(&self.target.host, &self.inbox);
+            return link.close().await;
+        }
+        loop {
+            let since = Instant::now();
+            self.tell(EventKind::Connected, "");
+            let Some(lost) = self.pump(&mut link).await else {
+                // The goodbye may take a moment: the callback's end does not wait for it.
+                drop(self);
+                return link.close().await;
+            };
+            link.finish().await;
+            let text = format!("lost the connection to {}: {}", self.name(), lost.error);
+            if !lost.come_back {
+                self.reason = lost.error.to_string();
+                return;
+            }
+            self.tell(EventKind::Error, &text);
+            if since.elapsed() >= GOOD {
+                self.backoff.reset();
+            }
+            link = match self.reconnect().await {
+                Some(link) => link,
+                None => return,
+            };
+        }
+    }
+
+    /// Hands frames over until the connection is lost, or `None`, the program closes.
+    async fn pump(&mut self, link: &mut Link) -> Option<Lost> {
+        poll_fn(|cx| {
+            let mut budget = BUDGET;
+            loop {
+                self.wake.poll(cx);
+                if self.inbox.is_leaving() {
+                    return Poll::Ready(None);
+                }
+                match link.poll_next(cx) {
+                    Poll::Ready(Ok((message_kind, data))) => {
+                        let event = Event {
+                            kind: EventKind::Message,
+                            channel: self.inbox.channel().clone(),
+                            data,
+                            message_kind,
+                            position: Position::default(),
+                        };
+                        // A listener's options never block, so that never gives it back.
+                        if let Offer::Full(event) = self.inbox.offer(event) {
+                            self.inbox.force(event);
+                        }
+                    }
+                    Poll::Ready(Err(lost)) => return Poll::Ready(Some(lost)),
+                    Poll::Pending => {
+                        return match link.poll_flush(cx) {
+                            Poll::Ready(Err(lost)) => Poll::Ready(Some(lost)),
+                            _ => Poll::Pending,
+                        };
+                    }
+                }
+                budget -= 1;
+                if budget == 0 {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+            }
+        })
+        .await
+    }
+
+    /// Tries until it is connected again, or `None`, the program closes or the attempts are used up.
+    async fn reconnect(&mut self) -> Option<Link> {
+        let target = self.target.clone();
+        let path = self.path.clone();
+        loop {
+            let Some(delay) = self.backoff.next() else {
+                self.reason = format!("gave up connecting to {}", self.name());
+                return None;
+            };
+            self.unless_left(sleep(delay)).await?;
+            match self.unless_left(target.dial(&path)).await? {
+                Ok(link) => return Some(link),
+                Err(error) => {
+                    self.tell(
+                        EventKind::Error,
+                        &format!("cannot listen to {}: {error}", self.name()),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Runs `future`, or gives `None` as soon as the program closes.
+    async fn unless_left<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            self.wake.poll(cx);
+            match self.inbox.is_leaving() {
+                true => Poll::Ready(None),
+                false => future.as_mut().poll(cx).map(Some),
+            }
+        })
+        .await
+    }
+
+    fn tell(&self, kind: EventKind, text: &str) {
+        if kind == EventKind::Error {
+            log::info!(target: "qyun::client", "{text}");
+        }
+        self.inbox.offer(self.inbox.notice(kind, text, Position::default()));
+    }
+
+    fn name(&self) -> String {
+        format!("channel '{}' on {}", self.inbox.channel().escape_debug(), self.target.host)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if self.is_live {
+            let reason = if self.reason.is_empty() { CLOSED_BY_PROGRAM } else { &self.reason };
+            self.inbox.end(reason);
+            self.runtime.remove_listener(&self.target.host, &self.inbox);
+        } else {
+            self.live.give(Err(Error::new(ErrorKind::Closed, "the library is being shut down")));
+        }
+        self.wake.forget();
+    }
+}

@@ -1,0 +1,507 @@
+//! A handle's subscriptions and open requests, and how they speak the stream protocol.
+//!
+//! Only the connection's task owns a session. It outlives connections: topics stay, the server's
+//! numbers for them and the open requests do not.
+
+use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use slab::Slab;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::handle::{Join, Shared, packet};
+use super::inbox::Inbox;
+use super::link::{Link, Lost};
+use super::promise::Promise;
+use super::queue::Offer;
+use super::{ClientState, Event, EventKind};
+use crate::wire::stream::{MESSAGE_HEADER, Op, Packet, Reply, decode_packet};
+use crate::wire::{MessageKind, Position};
+use crate::{Error, ErrorKind, Result};
+
+/// Messages handled before other connections get their turn.
+const BUDGET: u32 = 256;
+
+/// See the module's documentation.
+pub(crate) struct Session {
+    shared: Arc<Shared>,
+    topics: Slab<Topic>,
+    names: HashMap<Arc<str>, usize>,
+    /// The server's numbers on this connection.
+    numbers: HashMap<u64, usize>,
+    /// Requests that await their reply on this connection.
+    open: HashMap<u32, Open>,
+    /// Above this many open requests, those that nobody waits for are looked for.
+    prune_at: usize,
+    /// Subscribe and unsubscribe requests to write; at most two per topic.
+    control: VecDeque<Bytes>,
+    /// Messages whose subscription is full and blocks the connection: nothing is read meanwhile.
+    stalled: VecDeque<(Arc<Inbox>, Event)>,
+    connected: bool,
+    retry: Option<Pin<Box<Sleep>>>,
+    /// Why the session ends.
+    error: Option<Error>,
+}
+
+/// One channel and everybody in this handle who receives it.
+struct Topic {
+    name: Arc<str>,
+    members: Vec<Arc<Inbox>>,
+    joining: Vec<Join>,
+    number: Option<u64>,
+    /// The last message seen.
+    position: Position,
+    asked: bool,
+    /// The channel was gone after a reconnection; it is asked for again then.
+    retry_at: Option<Instant>,
+}
+
+enum Open {
+    Publish(Arc<Promise<Result<Position>>>),
+    Subscribe(usize),
+}
+
+type Step = std::result::Result<bool, Lost>;
+
+impl Session {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            topics: Slab::new(),
+            names: HashMap::new(),
+            numbers: HashMap::new(),
+            open: HashMap::new(),
+            prune_at: 1024,
+            control: VecDeque::new(),
+            stalled: VecDeque::new(),
+            connected: false,
+            retry: None,
+            error: None,
+        }
+    }
+
+    /// A connection is there: asks for every topic.
+    pub(crate) fn connected(&mut self, again: bool) {
+        self.connected = true;
+        self.error = None;
+        let keys: Vec<_> = self.topics.iter().map(|(key, _)| key).collect();
+        keys.into_iter().for_each(|key| self.ask(key));
+        if again {
+            self.shared.tally.reconnects.fetch_add(1, Ordering::Relaxed);
+        }
+        self.shared.set_state(ClientState::Connected);
+    }
+
+    /// The connection is lost: what was on its way may or may not have arrived.
+    pub(crate) fn disconnected(&mut self, error: &Error) {
+        self.connected = false;
+        self.numbers.clear();
+        self.control.clear();
+        self.retry = None;
+        for (inbox, event) in self.stalled.drain(..) {
+            inbox.force(event);
+        }
+        for (_, topic) in &mut self.topics {
+            (topic.number, topic.asked, topic.retry_at) = (None, false, None);
+        }
+        for (_, open) in self.open.drain() {
+            if let Open::Publish(promise) = open {
+                promise.give(Err(Error::new(
+                    ErrorKind::Connect,
+                    format!("{error}; the message may or may not have been published"),
+                )));
+            }
+        }
+        for request in self.shared.drain(false) {
+            match request.promise {
+                Some(promise) => {
+                    let text = format!("{error}; the message was not sent");
+                    promise.give(Err(Error::new(ErrorKind::Connect, text)));
+                }
+                None => log::warn!(target: "qyun::client", "{error}; a queued message is dropped"),
+            }
+        }
+        self.failed(error);
+    }
+
+    /// An attempt to connect failed, or the connection did.
+    pub(crate) fn failed(&mut self, error: &Error) {
+        self.shared.failed(error);
+        for (_, topic) in &self.topics {
+            let text = format!("channel '{}': {error}", topic.name.escape_debug());
+            for inbox in &topic.members {
+                inbox.offer(inbox.notice(EventKind::Error, &text, Position::default()));
+            }
+        }
+        self.error = Some(error.clone());
+    }
+
+    /// Takes in subscriptions that came and went; true when the handle is to be closed.
+    pub(crate) fn poll_changes(&mut self, cx: &mut Context<'_>) -> bool {
+        if self.shared.wake.poll(cx) {
+            self.take_changes();
+        }
+        self.shared.is_closing()
+    }
+
+    /// Runs the connection until it is lost, or `None`, the program closes the handle.
+    pub(crate) fn poll(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<Option<Lost>> {
+        let mut budget = BUDGET;
+        loop {
+            if self.poll_changes(cx) {
+                return Poll::Ready(None);
+            }
+            self.poll_retry(cx);
+            // Writing first: an answer that a callback gave leaves before more is read.
+            let progress = self
+                .poll_write(link, cx)
+                .and_then(|wrote| Ok(self.poll_read(link, cx, &mut budget)? || wrote));
+            match progress {
+                Err(lost) => return Poll::Ready(Some(lost)),
+                Ok(false) => return Poll::Pending,
+                Ok(true) if budget == 0 => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Ok(true) => {}
+            }
+        }
+    }
+
+    /// Writes what the connection takes; whether anything was written.
+    fn poll_write(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Step {
+        let mut wrote = false;
+        while let Poll::Ready(ready) = link.poll_ready(cx) {
+            ready?;
+            let Some(packet) = self.next_packet() else { break };
+            link.send(packet)?;
+            wrote = true;
+        }
+        if let Poll::Ready(flushed) = link.poll_flush(cx) {
+            flushed?;
+        }
+        Ok(wrote)
+    }
+
+    fn next_packet(&mut self) -> Option<Bytes> {
+        if let Some(packet) = self.control.pop_front() {
+            return Some(packet);
+        }
+        let request = self.shared.next_request()?;
+        if let Some(promise) = request.promise {
+            if self.open.len() >= self.prune_at {
+                self.open.retain(|_, open| match open {
+                    Open::Publish(promise) => !promise.is_abandoned(),
+                    Open::Subscribe(_) => true,
+                });
+                self.prune_at = (self.open.len() * 2).max(1024);
+            }
+            self.open.insert(request.id, Open::Publish(promise));
+        }
+        Some(request.packet)
+    }
+
+    /// Reads what is there, unless a full subscription blocks; whether anything was read.
+    fn poll_read(&mut self, link: &mut Link, cx: &mut Context<'_>, budget: &mut u32) -> Step {
+        let mut read = false;
+        while *budget > 0 && self.unstall() {
+            match link.poll_next(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Err(lost)) => return Err(lost),
+                Poll::Ready(Ok((_, bytes))) => {
+                    read = true;
+                    *budget -= 1;
+                    self.take_packet(&bytes)?;
+                }
+            }
+        }
+        Ok(read)
+    }
+
+    /// Offers the messages that found their subscription full; true when none is left. The
+    /// subscription wakes this task when it has room or is closed.
+    fn unstall(&mut self) -> bool {
+        for (inbox, event) in std::mem::take(&mut self.stalled) {
+            if let Offer::Full(event) = inbox.offer(event) {
+                self.stalled.push_back((inbox, event));
+            }
+        }
+        self.stalled.is_empty()
+    }
+
+    fn take_packet(&mut self, bytes: &Bytes) -> std::result::Result<(), Lost> {
+        match decode_packet(bytes) {
+            Some(Packet::Message { channel, offset, kind, .. }) => {
+                self.message(channel, offset, kind, bytes.slice(MESSAGE_HEADER..));
+            }
+            Some(Packet::Reply(reply)) => self.reply(&reply),
+            Some(Packet::Gone { channel }) => {
+                if let Some(key) = self.numbers.remove(&channel) {
+                    self.end_topic(key, "channel deleted");
+                }
+            }
+            None => {
+                let text = format!("{} bytes that are no packet of the protocol", bytes.len());
+                let error = Error::new(ErrorKind::Protocol, text);
+                return Err(Lost { error, come_back: true });
+            }
+        }
+        Ok(())
+    }
+
+    /// One hash look-up, and per subscription one push of shared bytes.
+    fn message(&mut self, number: u64, offset: u64, kind: MessageKind, data: Bytes) {
+        // A number that is not known belongs to a channel that was left a moment ago.
+        let Some(topic) = self.numbers.get(&number).and_then(|key| self.topics.get_mut(*key))
+        else {
+            return;
+        };
+        topic.position.offset = offset;
+        self.shared.tally.received.fetch_add(1, Ordering::Relaxed);
+        let event = Event {
+            kind: EventKind::Message,
+            channel: topic.name.clone(),
+            data,
+            message_kind: kind,
+            position: topic.position,
+        };
+        for inbox in &topic.members {
+            if let Offer::Full(event) = inbox.offer(event.clone()) {
+                self.stalled.push_back((inbox.clone(), event));
+            }
+        }
+    }
+
+    fn reply(&mut self, reply: &Reply<'_>) {
+        match self.open.remove(&reply.id) {
+            Some(Open::Publish(promise)) => {
+                if reply.status == 0 {
+                    self.shared.tally.published.fetch_add(1, Ordering::Relaxed);
+                    promise.give(Ok(reply.position));
+                } else {
+                    promise.give(Err(self.refusal("publish", reply)));
+                }
+            }
+            Some(Open::Subscribe(key)) => self.subscribed(key, reply),
+            None if reply.status != 0 => {
+                let error = self.refusal("publish without waiting", reply);
+                self.shared.failed(&error);
+            }
+            None => {}
+        }
+    }
+
+    fn refusal(&self, what: &str, reply: &Reply<'_>) -> Error {
+        let kind = match reply.status {
+            404 => ErrorKind::ChannelNotFound,
+            413 => ErrorKind::TooLarge,
+            _ => ErrorKind::Refused,
+        };
+        let (host, status, text) = (&self.shared.target.host, reply.status, reply.error);
+        Error::new(kind, format!("cannot {what} on {host}: the server answered {status}: {text}"))
+    }
+
+    fn subscribed(&mut self, key: usize, reply: &Reply<'_>) {
+        let error = (reply.status != 0).then(|| self.refusal("subscribe", reply));
+        let Some(topic) = self.topics.get_mut(key) else { return };
+        topic.asked = false;
+        let joining = std::mem::take(&mut topic.joining);
+        if let Some(error) = error {
+            for join in joining {
+                join.promise.give(Err(error.clone()));
+            }
+            if topic.members.is_empty() {
+                return self.remove_topic(key);
+            }
+            // Live once, gone after a reconnection: it may be created again.
+            let text = format!("channel '{}': {error}", topic.name.escape_debug());
+            for inbox in &topic.members {
+                inbox.offer(inbox.notice(EventKind::Error, &text, Position::default()));
+            }
+            topic.retry_at = Some(Instant::now() + self.shared.options.reconnect_max);
+            self.arm_retry();
+            return;
+        }
+        topic.number = Some(reply.channel);
+        topic.position = reply.position;
+        self.numbers.insert(reply.channel, key);
+        for inbox in &topic.members {
+            inbox.offer(inbox.notice(EventKind::Connected, "", reply.position));
+        }
+        for join in joining {
+            topic.admit(join);
+        }
+        if topic.members.is_empty() {
+            self.leave_topic(key);
+        }
+    }
+
+    fn take_changes(&mut self) {
+        let (joins, leaving) = self.shared.take_changes();
+        for join in joins {
+            self.join(join);
+        }
+        for inbox in leaving {
+            self.leave(&inbox);
+        }
+    }
+
+    fn join(&mut self, join: Join) {
+        let name = join.inbox.channel().clone();
+        let key = *self.names.entry(name).or_insert_with_key(|name| {
+            self.topics.insert(Topic {
+                name: name.clone(),
+                members: Vec::new(),
+                joining: Vec::new(),
+                number: None,
+                position: Position::default(),
+                asked: false,
+                retry_at: None,
+            })
+        });
+        let Some(topic) = self.topics.get_mut(key) else { return };
+        if topic.number.is_some() {
+            return topic.admit(join);
+        }
+        topic.joining.push(join);
+        self.ask(key);
+    }
+
+    /// An inbox was closed. What waits for room in it is forgotten with it.
+    fn leave(&mut self, inbox: &Arc<Inbox>) {
+        inbox.end(super::inbox::CLOSED_BY_PROGRAM);
+        self.stalled.retain(|(stalled, _)| !Arc::ptr_eq(stalled, inbox));
+        let Some(&key) = self.names.get(inbox.channel()) else { return };
+        let Some(topic) = self.topics.get_mut(key) else { return };
+        topic.members.retain(|member| !Arc::ptr_eq(member, inbox));
+        topic.joining.retain(|join| !Arc::ptr_eq(&join.inbox, inbox));
+        // While a subscribe is under way its reply decides: see `subscribed`.
+        if topic.members.is_empty() && topic.joining.is_empty() && !topic.asked {
+            self.leave_topic(key);
+        }
+    }
+
+    /// Asks the server for a topic, unless that is under way or there is no connection.
+    fn ask(&mut self, key: usize) {
+        let Some(topic) = self.topics.get_mut(key) else { return };
+        if !self.connected || topic.asked || topic.number.is_some() {
+            return;
+        }
+        topic.asked = true;
+        topic.retry_at = None;
+        let id = self.shared.new_id();
+        self.open.insert(id, Open::Subscribe(key));
+        self.control.push_back(packet(id, &topic.name, Op::Subscribe));
+    }
+
+    fn leave_topic(&mut self, key: usize) {
+        if let Some(topic) = self.topics.get(key)
+            && topic.number.is_some()
+            && self.connected
+        {
+            self.control.push_back(packet(0, &topic.name, Op::Unsubscribe));
+        }
+        self.remove_topic(key);
+    }
+
+    fn remove_topic(&mut self, key: usize) {
+        if let Some(topic) = self.topics.try_remove(key) {
+            self.names.remove(&topic.name);
+            if let Some(number) = topic.number {
+                self.numbers.remove(&number);
+            }
+        }
+    }
+
+    fn end_topic(&mut self, key: usize, reason: &str) {
+        let Some(topic) = self.topics.get_mut(key) else { return };
+        let members = std::mem::take(&mut topic.members);
+        self.remove_topic(key);
+        for inbox in members {
+            // What waits for room in it comes first.
+            self.stalled.retain(|(stalled, event)| {
+                let other = !Arc::ptr_eq(stalled, &inbox);
+                if !other {
+                    stalled.force(event.clone());
+                }
+                other
+            });
+            inbox.end(reason);
+        }
+    }
+
+    fn arm_retry(&mut self) {
+        let next = self.topics.iter().filter_map(|(_, topic)| topic.retry_at).min();
+        self.retry = next.map(|at| Box::pin(sleep_until(at)));
+    }
+
+    fn poll_retry(&mut self, cx: &mut Context<'_>) {
+        while let Some(retry) = &mut self.retry
+            && retry.as_mut().poll(cx).is_ready()
+        {
+            let now = Instant::now();
+            let due: Vec<_> = self
+                .topics
+                .iter()
+                .filter(|(_, topic)| topic.retry_at.is_some_and(|at| at <= now))
+                .map(|(key, _)| key)
+                .collect();
+            due.into_iter().for_each(|key| self.ask(key));
+            self.arm_retry();
+        }
+    }
+}
+
+impl Topic {
+    /// Makes a subscription live, unless its caller gave up.
+    fn admit(&mut self, join: Join) {
+        if join.promise.give(Ok(())) {
+            let inbox = join.inbox;
+            inbox.offer(inbox.notice(EventKind::Connected, "", self.position));
+            self.members.push(inbox);
+        }
+    }
+}
+
+/// The end, also when the runtime drops the task: everybody who waits is told, every subscription
+/// gets its `Closed`.
+impl Drop for Session {
+    fn drop(&mut self) {
+        let requests = self.shared.drain(true);
+        self.shared.set_state(ClientState::Closed);
+        self.take_changes();
+        let closing = self.shared.is_closing();
+        let error = match self.error.take() {
+            Some(error) if !closing => error,
+            _ => Error::new(
+                ErrorKind::Closed,
+                format!("the client of {} is closed", self.shared.target.host),
+            ),
+        };
+        let open = self.open.drain().filter_map(|(_, open)| match open {
+            Open::Publish(promise) => Some(promise),
+            Open::Subscribe(_) => None,
+        });
+        for promise in open.chain(requests.into_iter().filter_map(|request| request.promise)) {
+            promise.give(Err(error.clone()));
+        }
+        for (inbox, event) in self.stalled.drain(..) {
+            inbox.force(event);
+        }
+        let reason = match closing {
+            true => super::inbox::CLOSED_BY_PROGRAM.to_owned(),
+            false => error.to_string(),
+        };
+        for topic in self.topics.drain() {
+            for join in topic.joining {
+                join.promise.give(Err(error.clone()));
+            }
+            topic.members.iter().for_each(|inbox| inbox.end(&reason));
+        }
+        self.shared.wake.forget();
+    }
+}
