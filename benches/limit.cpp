@@ -8,7 +8,6 @@
 // DELETE /channel/NAME            200
 // GET /channel/send/NAME/MESSAGE  200, broadcast as one text frame
 // GET /channel/listen/NAME        WebSocket upgrade
-// GET /ping                       200 (for the ping-pong of benches/latency.c)
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -43,7 +43,7 @@ fn wrong_usage_is_code_2_and_says_what_would_be_right() {
         (&["create"], "<NAME>"),
         (&["listen"], "<NAMES>"),
         (&["create", "x", "--host", "ftp://x"], "it takes HOST:PORT"),
-        (&["create", "x", "--timeout", "soon"], "500ms"),
+        (&["create", "x", "--timeout", "soon"], "there are: ms, s"),
         (&["create", ""], "name is empty"),
         (&["create", "a\nb"], "control character"),
         (&["send", "x", "text", "--lines"], "--lines reads stdin"),

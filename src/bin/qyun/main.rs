@@ -6,6 +6,7 @@ mod channels;
 mod duration;
 mod exit;
 mod http;
+mod limits;
 mod listen;
 mod output;
 mod remote;

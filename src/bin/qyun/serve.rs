@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Failure;
-use crate::{duration, output, settings};
+use crate::{duration, limits, output, settings};
 
 /// Serve channels until SIGINT or SIGTERM.
 ///
@@ -83,6 +83,7 @@ impl Args {
     /// Starts, tells where, and returns when the server has stopped.
     pub fn run(&self) -> Result<(), Failure> {
         let options = self.options()?;
+        limits::raise_open_files(u64::MAX);
         let shards = match options.shards {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             shards => shards,

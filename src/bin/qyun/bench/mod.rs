@@ -25,11 +25,10 @@ mod stream;
 mod target;
 mod upgrade;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-
 pub use plan::Args;
 
 use crate::exit::Failure;
+use crate::limits;
 use crate::remote::Base;
 use plan::{Mode, Plan};
 use target::Target;
@@ -37,7 +36,7 @@ use target::Target;
 impl Args {
     pub fn run(&self) -> Result<(), Failure> {
         let plan = Plan::new(self)?;
-        raise_descriptor_limit(plan.descriptors());
+        limits::raise_open_files(plan.descriptors());
         let target = Target::find(&Base::parse(&self.host)?, plan.timeout)?;
         target.create_channels(plan.channels)?;
         let report = match plan.mode {
@@ -48,19 +47,5 @@ impl Args {
         };
         target.delete_channels(plan.channels);
         report?.print(self.json)
-    }
-}
-
-/// Raises the soft limit of open files to the hard one when the run needs more.
-fn raise_descriptor_limit(needed: u64) {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= needed) {
-        return;
-    }
-    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        log::warn!("the limit of open files stays below the {needed} needed: {error}");
-    } else if limit.maximum.is_some_and(|maximum| maximum < needed) {
-        log::warn!("the limit of open files cannot be raised to the {needed} needed");
     }
 }
