@@ -128,10 +128,22 @@ fn a_server_that_loses_doubles_swaps_or_changes_messages_is_found_out() {
         message[30] ^= u8::from(n == 10);
         vec![message]
     };
+    let swaps: fn(u64, &[u8]) -> Vec<Vec<u8>> = |n, message| match n {
+        10 => vec![],
+        11 => {
+            // Message 10 again: its number, and the letter before.
+            let mut before = message.to_vec();
+            before[11] -= 1;
+            before[20..].iter_mut().for_each(|letter| *letter -= 1);
+            vec![message.to_vec(), before]
+        }
+        _ => vec![message.to_vec()],
+    };
     for (deliver, fault) in [
         (good, None),
         (loses, Some("lost")),
         (doubles, Some("duplicated")),
+        (swaps, Some("out_of_order")),
         (changes, Some("corrupted")),
     ] {
         let host = faulty(deliver);
@@ -142,7 +154,7 @@ fn a_server_that_loses_doubles_swaps_or_changes_messages_is_found_out() {
         let code = i32::from(fault.is_some());
         let report = ran.ends_with(code).json();
         assert_eq!(report["clean"], fault.is_none());
-        for key in ["lost", "duplicated", "corrupted"] {
+        for key in ["lost", "duplicated", "out_of_order", "corrupted"] {
             assert_eq!(report[key], u64::from(fault == Some(key)), "{key} with {fault:?}");
         }
     }

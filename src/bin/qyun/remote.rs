@@ -36,10 +36,13 @@ pub struct Base {
     /// The host as a URL writes it: an IPv6 address in brackets.
     pub host: String,
     pub port: u16,
+    /// What stands before `/channel/…`: empty, or a path without a `/` at its end.
+    pub prefix: String,
 }
 
 impl Base {
-    /// Reads `HOST`, `HOST:PORT` or a URL without a path. WebSocket schemes mean the same server.
+    /// Reads `HOST`, `HOST:PORT` or a URL, the same as the client library does. WebSocket schemes
+    /// mean the same server.
     pub fn parse(text: &str) -> Result<Self, Failure> {
         let refuse = |why: &str| {
             Failure::usage(format!(
@@ -52,7 +55,10 @@ impl Base {
             Some(("https" | "wss", rest)) => (true, 443, rest),
             Some((scheme, _)) => return Err(refuse(&format!("unknown scheme '{scheme}'"))),
         };
-        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        if path.contains(['?', '#']) || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(refuse("the path is none"));
+        }
         let host_end = match authority.starts_with('[') {
             true => authority.find(']').map(|at| at + 1).ok_or_else(|| refuse("no ']'"))?,
             false => authority.find(':').unwrap_or(authority.len()),
@@ -70,7 +76,8 @@ impl Base {
             },
             None => return Err(refuse("text after the address")),
         };
-        Ok(Self { tls, host: host.into(), port })
+        let prefix = path.trim_end_matches('/').into();
+        Ok(Self { tls, host: host.into(), port, prefix })
     }
 
     /// `HOST:PORT`.
@@ -82,7 +89,7 @@ impl Base {
 impl std::fmt::Display for Base {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let scheme = if self.tls { "https" } else { "http" };
-        write!(f, "{scheme}://{}:{}", self.host, self.port)
+        write!(f, "{scheme}://{}:{}{}", self.host, self.port, self.prefix)
     }
 }
 
@@ -97,6 +104,7 @@ mod tests {
             ("localhost:9", "http://localhost:9"),
             ("http://example.org", "http://example.org:80"),
             ("wss://example.org/", "https://example.org:443"),
+            ("https://example.org/push/", "https://example.org:443/push"),
             ("[::1]:80", "http://[::1]:80"),
             ("[::1]", "http://[::1]:8000"),
         ] {
@@ -106,7 +114,9 @@ mod tests {
 
     #[test]
     fn what_is_no_host_is_refused() {
-        for bad in ["", ":80", "a:0", "a:b", "a:70000", "ftp://a", "a/b", "[::1", "[::1]x", "a b"] {
+        for bad in
+            ["", ":80", "a:0", "a:b", "a:70000", "ftp://a", "a/b?c", "/b", "[::1", "[::1]x", "a b"]
+        {
             assert!(Base::parse(bad).is_err(), "{bad:?}");
         }
     }

@@ -53,14 +53,12 @@ fn describe(spec: &OptionSpec) -> Value {
     option
 }
 
-/// Each option with its default, what it takes, and what it does.
+/// Each option with its default and what it takes, and below it what it does.
 pub fn text(table: &[OptionSpec]) -> String {
-    let keys = table.iter().map(|spec| spec.key.len() + 1 + spec.default.len());
-    let width = keys.max().unwrap_or(0);
     let mut text = String::new();
     for spec in table {
-        let pair = format!("{}={}", spec.key, spec.default);
-        text += &format!("  {pair:width$}  {} [{}]\n", spec.help, accepted(spec));
+        let (key, default, accepted) = (spec.key, spec.default, accepted(spec));
+        text += &format!("  {key}={default}  [{accepted}]\n      {}\n", spec.help);
     }
     text
 }

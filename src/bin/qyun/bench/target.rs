@@ -31,6 +31,10 @@ impl Target {
         if base.tls {
             return Err(Failure::usage(format!("host '{base}': the load generator speaks no TLS")));
         }
+        if !base.prefix.is_empty() {
+            let text = format!("host '{base}': the load generator takes no path");
+            return Err(Failure::usage(text));
+        }
         let authority = base.authority();
         let cannot = |why: String| {
             Failure::new(Exit::Connect, format!("cannot connect to http://{authority}: {why}"))
