@@ -61,13 +61,15 @@ impl Args {
     pub fn run(&self) -> Result<(), Failure> {
         let (tell, told) = bounded(WAITING);
         let client = self.open()?;
+        // Dropping a subscription ends it.
+        let mut subscriptions = Vec::with_capacity(self.names.len());
         for name in &self.names {
             let tell = tell.clone();
             let deliver = move |event: &Event| {
                 // Refused only when the printing has ended, and the process is about to.
                 let _ = tell.send(Told::Event(event.clone()));
             };
-            client.subscribe(name, Delivery::Thread(Box::new(deliver)))?;
+            subscriptions.push(client.subscribe(name, Delivery::Thread(Box::new(deliver)))?);
         }
         if !self.quiet {
             let (names, host) = (self.names.join(", "), &self.remote.host);
@@ -76,6 +78,7 @@ impl Args {
         watch_reader(tell);
         let end = self.print(&told);
         client.close();
+        drop(subscriptions);
         end
     }
 

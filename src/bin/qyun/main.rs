@@ -114,12 +114,11 @@ impl Command {
 /// Logs go to stderr. `filter` is what the command was told; without it RUST_LOG decides, then
 /// `default`.
 fn start_log(filter: Option<&str>, default: &str) {
-    let env = env_logger::Env::default().default_filter_or(default);
-    let mut builder = env_logger::Builder::from_env(env);
-    if let Some(filter) = filter {
-        builder.parse_filters(filter);
+    use env_logger::{Builder, Env};
+    match filter {
+        Some(filter) => Builder::new().parse_filters(filter).init(),
+        None => Builder::from_env(Env::default().default_filter_or(default)).init(),
     }
-    builder.init();
 }
 
 fn main() -> ExitCode {
