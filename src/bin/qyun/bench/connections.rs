@@ -61,12 +61,14 @@ pub fn handshakes(target: &Target, plan: &Plan) -> Result<Report, Failure> {
     let mut clock = Clock::start(plan);
     let (from, to) = (clock.from, clock.to);
     let mut done = 0_u64;
+    let mut in_all = 0_u64;
     let mut start = None;
     let ends = Instant::now() + plan.warmup + plan.duration;
     let path = |_| (Instant::now() < ends).then(|| target.listen_path(0));
     dial(target, plan.concurrency, plan.timeout, path, |one| {
         Target::forget_on_close(&one.stream)?;
         drop(one);
+        in_all += 1;
         let now = clock.now();
         if now >= from && now < to {
             done += 1;
@@ -83,6 +85,7 @@ pub fn handshakes(target: &Target, plan: &Plan) -> Result<Report, Failure> {
     let mut report = Report::new(plan, title);
     report.put("concurrency", plan.concurrency);
     report.put("handshakes", done);
+    report.put("handshakes_in_all", in_all);
     report.put("handshakes_per_s", rate);
     report.say("handshakes", format!("{}/s", number(rate)));
     let (generator, server) = end.since(&start.unwrap_or(end));

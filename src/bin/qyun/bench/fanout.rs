@@ -152,13 +152,11 @@ impl<'a> Fanout<'a> {
             if from.is_none() && now >= self.clock.from {
                 from = Some(self.mark(now)?);
             }
-            if to.is_none() && now >= self.clock.to {
-                to = Some(self.mark(now)?);
-            }
             if to.is_none() {
                 match pace {
-                    Pace::Window(window) => self.fill(window, now),
                     Pace::Rate(_) => self.keep_up(&mut schedule, now),
+                    Pace::Window(window) if now < self.clock.to => self.fill(window, now),
+                    Pace::Window(_) => {}
                 }
                 while let Some(publisher) = self.dirty.pop() {
                     self.publishers[publisher].flush()?;
@@ -170,6 +168,9 @@ impl<'a> Fanout<'a> {
                         alarm.set(due - self.clock.now().min(due))?;
                     }
                 }
+            }
+            if to.is_none() && now >= self.clock.to {
+                to = Some(self.mark(now)?);
             }
             if self.tally.delivered != progress.0 {
                 progress = (self.tally.delivered, now);
@@ -349,7 +350,8 @@ impl<'a> Fanout<'a> {
         report.put("deliveries_per_s", deliveries);
         report.put("publishes", to.sent - from.sent);
         report.put("publishes_per_s", publishes);
-        report.put("checked", self.tally.delivered);
+        report.put("sent_in_all", self.sent);
+        report.put("delivered_in_all", self.tally.delivered);
         report.put("bytes_received", to.bytes_in - from.bytes_in);
         report.put("bytes_sent", to.bytes_out - from.bytes_out);
         report.put("latency_us", self.latency.json());

@@ -114,6 +114,7 @@ pub fn run(target: &Target, plan: &Plan) -> Result<Report, Failure> {
     report.put("seconds", seconds);
     report.put("publishes", answered - before);
     report.put("publishes_per_s", rate);
+    report.put("answered_in_all", answered);
     report.put("latency_us", latency.json());
     report.say("publishes", format!("{}/s", number(rate)));
     report.say("latency", latency.text());
