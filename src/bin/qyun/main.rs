@@ -1,2 +1,145 @@
-//! The `qyun` command.
-fn main() {}
+//! The `qyun` command: a server, the calls of a client, and a load generator that checks what it
+//! receives.
+
+mod bench;
+mod channels;
+mod duration;
+mod exit;
+mod http;
+mod limits;
+mod listen;
+mod output;
+mod remote;
+mod send;
+mod serve;
+mod settings;
+mod stdin;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use exit::Failure;
+
+const EXAMPLES: &str = "\
+Examples:
+  qyun serve                              serve on 127.0.0.1:8000
+  qyun create news                        create the channel 'news'
+  qyun listen news                        print what is published on it
+  qyun send news 'hello, world'           publish
+  tail -f app.log | qyun send news --lines
+  qyun bench --subscribers 1000           measure and check the server
+
+Exit codes:
+  0 done             1 failed or refused    2 wrong usage      3 cannot connect or listen
+  4 no such channel  5 it exists already    6 timed out
+
+Environment:
+  QYUN_HOST    the server that the commands talk to (like --host)
+  QYUN_LISTEN  where 'qyun serve' listens (like --listen)
+  RUST_LOG     what is logged, for example 'warn' or 'qyun=debug'";
+
+/// Channels over WebSocket and HTTP: everyone who listens to a channel gets every message sent to
+/// it, in one order.
+#[derive(Parser)]
+#[command(name = "qyun", version, after_help = EXAMPLES, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Serve(serve::Args),
+    Create(channels::Create),
+    Delete(channels::Delete),
+    Send(send::Args),
+    Listen(listen::Args),
+    Channels(channels::List),
+    Info(channels::Info),
+    Bench(bench::Args),
+    Options(settings::Args),
+    Completions(Completions),
+}
+
+/// Print a completion script for a shell.
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  qyun completions bash > /etc/bash_completion.d/qyun")]
+struct Completions {
+    /// The shell
+    shell: clap_complete::Shell,
+}
+
+impl Completions {
+    fn run(&self) -> Result<(), Failure> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "qyun", &mut script);
+        output::write_all(&script)
+    }
+}
+
+impl Command {
+    /// Whether failures are told as JSON too.
+    fn json(&self) -> bool {
+        match self {
+            Self::Serve(args) => args.json,
+            Self::Create(args) => args.remote.json,
+            Self::Delete(args) => args.remote.json,
+            Self::Send(args) => args.remote.json,
+            Self::Listen(args) => args.remote.json,
+            Self::Channels(args) => args.remote.json,
+            Self::Info(args) => args.remote.json,
+            Self::Bench(args) => args.json,
+            Self::Options(args) => args.json,
+            Self::Completions(_) => false,
+        }
+    }
+
+    fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Serve(args) => args.run(),
+            Self::Create(args) => args.run(),
+            Self::Delete(args) => args.run(),
+            Self::Send(args) => args.run(),
+            Self::Listen(args) => args.run(),
+            Self::Channels(args) => args.run(),
+            Self::Info(args) => args.run(),
+            Self::Bench(args) => args.run(),
+            Self::Options(args) => args.run(),
+            Self::Completions(args) => args.run(),
+        }
+    }
+}
+
+/// Logs go to stderr. `filter` is what the command was told; without it RUST_LOG decides, then
+/// `default`.
+fn start_log(filter: Option<&str>, default: &str) {
+    use env_logger::{Builder, Env};
+    match filter {
+        Some(filter) => Builder::new().parse_filters(filter).init(),
+        None => Builder::from_env(Env::default().default_filter_or(default)).init(),
+    }
+}
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    match &command {
+        Command::Serve(args) => start_log(args.log.as_deref(), "warn,qyun=info"),
+        _ => start_log(None, "warn"),
+    }
+    let json = command.json();
+    match command.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(json),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

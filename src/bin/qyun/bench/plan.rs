@@ -1,0 +1,308 @@
+//! What a run is asked to do: the arguments, checked against each other.
+
+use std::time::Duration;
+
+use super::payload;
+use crate::duration;
+use crate::exit::Failure;
+
+/// How messages travel to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Via {
+    /// Pipelined `GET /channel/send/…` on kept-alive connections
+    Http,
+    /// One WebSocket `/channel/send/NAME` per channel
+    Ws,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  qyun bench                                      1,000 subscribers, 64 messages in flight
+  qyun bench --subscribers 1 --window 1           ping-pong
+  qyun bench --subscribers 1000 --rate 50         open loop, 50 messages a second
+  qyun bench --channels 1000 --window 1 --publishers 8
+  qyun bench --subscribers 0 --publishers 8       publish only
+  qyun bench --idle 10000 --server-pid $(pidof qyun)
+  qyun bench --handshakes
+
+Every subscriber checks every byte of every message: sequence, order, content. Exit code 1 tells of
+any loss, doubling, disorder or corruption. A latency is the time from sending a message, or with
+--rate from when it should have been sent, until its last subscriber has it. The generator is one
+thread; keep it and the server on cores of their own.";
+
+/// Put a server under load, check what it delivers, and measure.
+#[derive(clap::Args, Debug, Clone)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The server: HOST:PORT or an http:// URL
+    #[arg(long, env = "QYUN_HOST", default_value = "localhost:8000", value_name = "HOST")]
+    pub host: String,
+    /// Subscribers in all, spread evenly over the channels; 0 publishes only
+    #[arg(long, default_value_t = 1000, value_name = "N")]
+    pub subscribers: usize,
+    /// Channels
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub channels: usize,
+    /// Bytes of each message
+    #[arg(long, default_value_t = 128, value_name = "BYTES")]
+    pub size: usize,
+    /// Messages of each channel that are sent and not yet received by all of its subscribers
+    #[arg(long, default_value_t = 64, value_name = "N", conflicts_with = "rate")]
+    pub window: usize,
+    /// Messages a second over all channels, on schedule whatever the server does
+    #[arg(long, value_name = "R")]
+    pub rate: Option<f64>,
+    /// How long to measure
+    #[arg(long, default_value = "5s", value_name = "TIME", value_parser = duration::parse)]
+    pub duration: Duration,
+    /// How long to run before measuring
+    #[arg(long, default_value = "1s", value_name = "TIME", value_parser = duration::parse)]
+    pub warmup: Duration,
+    /// How messages are sent
+    #[arg(long, value_enum, default_value = "http")]
+    pub publish: Via,
+    /// Connections that send by HTTP; the messages of one channel travel on one of them
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub publishers: usize,
+    /// Requests in flight on each publishing connection when there are no subscribers
+    #[arg(long, default_value_t = 16, value_name = "N")]
+    pub pipeline: usize,
+    /// Connect N listeners that receive nothing, and tell what each costs the server
+    #[arg(long, value_name = "N", conflicts_with_all = ["rate", "handshakes"])]
+    pub idle: Option<usize>,
+    /// Open and drop WebSockets, as many a second as possible
+    #[arg(long, conflicts_with = "rate")]
+    pub handshakes: bool,
+    /// Handshakes at a time
+    #[arg(long, default_value_t = 128, value_name = "N")]
+    pub concurrency: usize,
+    /// The server's process, to measure its CPU time and memory
+    #[arg(long, value_name = "PID")]
+    pub server_pid: Option<u32>,
+    /// Poll without sleeping
+    #[arg(long)]
+    pub spin: bool,
+    /// How long the server may make no progress
+    #[arg(long, default_value = "5s", value_name = "TIME", value_parser = duration::parse)]
+    pub timeout: Duration,
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// When messages are sent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Pace {
+    /// As soon as fewer than this many of the channel are in flight.
+    Window(usize),
+    /// This many a second over all channels, on schedule.
+    Rate(f64),
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Mode {
+    Fanout(Pace),
+    PublishOnly,
+    Idle(usize),
+    Handshakes,
+}
+
+/// A consistent run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub mode: Mode,
+    pub subscribers: usize,
+    pub channels: usize,
+    pub size: usize,
+    pub duration: Duration,
+    pub warmup: Duration,
+    pub via: Via,
+    pub publishers: usize,
+    pub pipeline: usize,
+    pub concurrency: usize,
+    pub server_pid: Option<u32>,
+    pub spin: bool,
+    pub timeout: Duration,
+}
+
+/// The largest message that travels in a URL by default.
+const MAX_URL_MESSAGE: usize = 64 << 10;
+/// The most memory that the expected frames of a run may take.
+const MAX_EXPECTED: usize = 4 << 30;
+/// Messages that may be behind schedule in an open loop before sending waits.
+pub const MAX_BEHIND: usize = 4096;
+
+impl Plan {
+    /// Checks the arguments.
+    pub fn new(args: &Args) -> Result<Self, Failure> {
+        let mode = match (args.idle, args.handshakes, args.subscribers, args.rate) {
+            (Some(idle), ..) => Mode::Idle(idle),
+            (_, true, ..) => Mode::Handshakes,
+            (_, _, 0, None) => Mode::PublishOnly,
+            (_, _, 0, Some(_)) => return refuse("--rate needs subscribers that tell the latency"),
+            (.., Some(rate)) => Mode::Fanout(Pace::Rate(rate)),
+            (.., None) => Mode::Fanout(Pace::Window(args.window)),
+        };
+        let plan = Self {
+            mode,
+            subscribers: args.subscribers,
+            channels: args.channels,
+            size: args.size,
+            duration: args.duration,
+            warmup: args.warmup,
+            via: args.publish,
+            publishers: args.publishers,
+            pipeline: args.pipeline,
+            concurrency: args.concurrency,
+            server_pid: args.server_pid,
+            spin: args.spin,
+            timeout: args.timeout,
+        };
+        plan.check()?;
+        Ok(plan)
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        let at_least_one = [
+            ("--channels", self.channels),
+            ("--publishers", self.publishers),
+            ("--pipeline", self.pipeline),
+            ("--concurrency", self.concurrency),
+        ];
+        if let Some((name, _)) = at_least_one.iter().find(|(_, value)| *value == 0) {
+            return refuse(&format!("{name} cannot be 0"));
+        }
+        if self.channels > payload::MAX_CHANNELS {
+            return refuse(&format!("--channels goes up to {}", payload::MAX_CHANNELS));
+        }
+        if !(payload::MIN..=payload::MAX).contains(&self.size) {
+            let (min, max) = (payload::MIN, payload::MAX);
+            return refuse(&format!("--size {}: it takes {min} to {max} bytes", self.size));
+        }
+        if self.via == Via::Http && self.size > MAX_URL_MESSAGE {
+            return refuse("a message over 65536 bytes does not fit a URL: use --publish ws");
+        }
+        if self.duration.is_zero() {
+            return refuse("--duration cannot be 0");
+        }
+        match self.mode {
+            Mode::Fanout(pace) => self.check_fanout(pace),
+            Mode::PublishOnly if self.via == Via::Ws => {
+                refuse("--publish ws is not answered: without subscribers nothing can be counted")
+            }
+            Mode::Idle(0) => refuse("--idle cannot be 0"),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_fanout(&self, pace: Pace) -> Result<(), Failure> {
+        if self.subscribers < self.channels {
+            return refuse("each channel needs a subscriber: --subscribers is below --channels");
+        }
+        if self.via == Via::Http && self.publishers > self.channels {
+            return refuse(
+                "more --publishers than --channels: the messages of one channel have an order \
+                 only on one connection",
+            );
+        }
+        match pace {
+            Pace::Window(0) => return refuse("--window cannot be 0"),
+            Pace::Rate(rate) if !(rate > 0.0 && rate <= 1e8) => {
+                return refuse("--rate takes more than 0 and at most 100000000 messages a second");
+            }
+            _ => {}
+        }
+        let expected = self.in_flight().saturating_mul(self.size).saturating_mul(self.channels);
+        if expected > MAX_EXPECTED {
+            let what = format!("{expected} bytes in flight; at most {MAX_EXPECTED} can be checked");
+            return refuse(&what);
+        }
+        Ok(())
+    }
+
+    /// Messages of one channel that may be in flight.
+    pub fn in_flight(&self) -> usize {
+        match self.mode {
+            Mode::Fanout(Pace::Window(window)) => window,
+            _ => (MAX_BEHIND / self.channels).max(4),
+        }
+    }
+
+    /// The publisher that sends the messages of `channel`.
+    pub fn publisher_of(&self, channel: usize) -> usize {
+        match self.via {
+            Via::Http => channel % self.publishers,
+            Via::Ws => channel,
+        }
+    }
+
+    /// File descriptors that the run needs.
+    pub fn descriptors(&self) -> u64 {
+        let connections = match self.mode {
+            Mode::Fanout(_) => {
+                self.subscribers + if self.via == Via::Ws { self.channels } else { self.publishers }
+            }
+            Mode::PublishOnly => self.publishers,
+            Mode::Idle(idle) => idle,
+            Mode::Handshakes => self.concurrency,
+        };
+        connections as u64 + 64
+    }
+}
+
+fn refuse<T>(why: &str) -> Result<T, Failure> {
+    Err(Failure::usage(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn plan(line: &str) -> Result<Plan, Failure> {
+        let words = std::iter::once("bench").chain(line.split_ascii_whitespace());
+        Plan::new(&Line::try_parse_from(words).map_err(|e| Failure::usage(e.to_string()))?.args)
+    }
+
+    #[test]
+    fn the_mode_follows_from_the_arguments() {
+        for (line, mode) in [
+            ("", Mode::Fanout(Pace::Window(64))),
+            ("--rate 50", Mode::Fanout(Pace::Rate(50.0))),
+            ("--subscribers 0 --publishers 8", Mode::PublishOnly),
+            ("--idle 10", Mode::Idle(10)),
+            ("--handshakes", Mode::Handshakes),
+        ] {
+            assert_eq!(plan(line).unwrap().mode, mode, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_checked_is_refused() {
+        for line in [
+            "--subscribers 1 --channels 2",
+            "--publishers 2",
+            "--size 5",
+            "--size 70000",
+            "--window 0",
+            "--rate 0",
+            "--rate nan",
+            "--rate 5 --window 3",
+            "--subscribers 0 --publish ws",
+            "--subscribers 0 --rate 1",
+            "--duration 0",
+            "--idle 0",
+            "--window 1000000000",
+        ] {
+            assert!(plan(line).is_err(), "{line}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! `qyun create`, `delete`, `send`, `channels`, `info`.
+
+use crate::kit::{Server, refusing, run, silent};
+
+#[test]
+fn a_channel_is_created_once_and_deleted_once() {
+    let server = Server::start();
+    let created = server.run(&["create", "a/b 青云"]).ends_with(0);
+    assert_eq!(created.text(), "Channel 'a/b 青云' created\n");
+    let again = server.run(&["create", "a/b 青云"]).ends_with(5);
+    assert!(again.stderr.contains("Channel already exists"), "{}", again.stderr);
+    server.run(&["delete", "a/b 青云"]).ends_with(0);
+    server.run(&["delete", "a/b 青云"]).ends_with(4);
+}
+
+#[test]
+fn answers_are_json_when_asked() {
+    let server = Server::start();
+    let created = server.run(&["create", "a", "--json"]).ends_with(0).json();
+    assert_eq!(created["status"], "success");
+    let sent = server.run(&["send", "a", "x", "--json"]).ends_with(0).json();
+    assert_eq!((&sent["channel"], &sent["messages"]), (&"a".into(), &1.into()));
+    let failed = server.run(&["create", "a", "--json"]).ends_with(5);
+    let failed: serde_json::Value = serde_json::from_str(&failed.stderr).unwrap();
+    assert_eq!(failed["error"], "exists");
+}
+
+#[test]
+fn sending_to_no_channel_is_code_4() {
+    let server = Server::start();
+    let ran = server.run(&["send", "none", "x"]).ends_with(4);
+    assert!(ran.stderr.contains("Channel not found"), "{}", ran.stderr);
+    server.run(&["info", "none"]).ends_with(4);
+}
+
+#[test]
+fn channels_and_info_tell_what_was_sent() {
+    let server = Server::with(&["--create", "one", "--create", "two"]);
+    for _ in 0..3 {
+        server.run(&["send", "two", "x"]).ends_with(0);
+    }
+    let table = server.run(&["channels"]).ends_with(0);
+    let rows: Vec<Vec<_>> =
+        table.text().lines().skip(1).map(|row| row.split_whitespace().collect()).collect();
+    assert_eq!(rows, [["one", "0", "0"], ["two", "0", "3"]]);
+    let info = server.run(&["info", "two"]).ends_with(0);
+    assert!(info.text().lines().any(|line| line.split_whitespace().eq(["offset", "3"])));
+    let json = server.run(&["info", "two", "--json"]).ends_with(0).text().to_owned();
+    assert!(json.contains("\"offset\":3"), "{json}");
+}
+
+#[test]
+fn a_message_over_the_servers_limit_is_refused() {
+    let server = Server::with(&["--create", "a", "--set", "max_message_bytes=100"]);
+    server.run_with_input(&["send", "a"], &[b'x'; 100]).ends_with(0);
+    server.run_with_input(&["send", "a"], &[b'x'; 101]).ends_with(1);
+}
+
+#[test]
+fn text_that_is_not_utf8_needs_binary() {
+    let server = Server::with(&["--create", "a"]);
+    let ran = server.run_with_input(&["send", "a"], b"\xff").ends_with(2);
+    assert!(ran.stderr.contains("--binary"), "{}", ran.stderr);
+    server.run_with_input(&["send", "a", "--binary"], b"\xff").ends_with(0);
+}
+
+#[test]
+fn no_server_is_code_3_and_a_silent_one_is_code_6() {
+    let host = refusing();
+    for args in [&["create", "a"][..], &["send", "a", "x"], &["listen", "a"], &["channels"]] {
+        let mut args = args.to_vec();
+        args.extend(["--host", &host, "--timeout", "2s"]);
+        let ran = run(&args).ends_with(3);
+        assert!(ran.stderr.contains(&host), "{}", ran.stderr);
+    }
+    let (_listener, host) = silent();
+    for args in [&["create", "a"][..], &["send", "a", "x"], &["info", "a"]] {
+        let mut args = args.to_vec();
+        args.extend(["--host", &host, "--timeout", "200ms"]);
+        run(&args).ends_with(6);
+    }
+}
