@@ -16,6 +16,7 @@ const SECTIONS: &[&str] = &[
     "callback",
     "oneshot",
     "options",
+    "message",
     "server",
     "client",
     "subscription",
@@ -24,7 +25,7 @@ const SECTIONS: &[&str] = &[
 ];
 
 /// Types that no function of their own section uses.
-const UNREFERENCED: &[&str] = &["qy_drop_callback"];
+const UNREFERENCED: &[&str] = &["qy_drop_callback", "qy_position"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");

@@ -241,6 +241,27 @@ qy_status qy_abi_check(uint32_t header_abi_version);
  * Every function of this header may be called in a callback. One that would wait for that very
  * callback returns QY_ERR_WOULD_DEADLOCK at once. A log callback is narrower: see the log section.
  * A callback must return: no C++ exception, no longjmp may leave it; that is undefined behaviour.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdlib.h>
+ *
+ * static void count(const qy_event *event, void *user_data) {
+ *   if (event->event == QY_EVENT_MESSAGE) ++*(unsigned long *)user_data;
+ * }
+ *
+ * int main(void) {
+ *   qy_client *client = NULL;
+ *   qy_subscription *subscription = NULL;
+ *   unsigned long *messages = calloc(1, sizeof *messages);
+ *   if (qy_client_open("localhost:8000", NULL, &client) != QY_OK) return 1;
+ *   // free(messages) is called once, whether this succeeds or not
+ *   qy_client_subscribe(client, "test", QY_DELIVER_THREAD, count, messages, free, &subscription);
+ *   qy_subscription_free(subscription);
+ *   qy_client_free(client);
+ *   return qy_shutdown(1000) == QY_OK ? 0 : 1;
+ * }
+ * ```
  */
 
 /** Called once with the `user_data` of a registration when nothing will use it any more. */
@@ -455,7 +476,52 @@ qy_status qy_options_set_int(qy_options *options, const char *key, int64_t value
 qy_status qy_options_describe(int32_t kind, size_t index, qy_option_info *out);
 
 /* ===========================================================================
- * 6. Server
+ * 6. Messages
+ * ===========================================================================
+ *
+ * A message is text (UTF-8) or binary (any bytes), and subscribers see which. Every message of a
+ * channel has a position, the same for all subscribers, without holes.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdio.h>
+ *
+ * static void send(qy_server *server, const void *picture, size_t size) {
+ *   qy_position at = {sizeof at, 0, 0};
+ *   qy_server_publish(server, "news", QY_TEXT, "a picture follows", 17, NULL);
+ *   if (qy_server_publish(server, "news", QY_BINARY, picture, size, &at) == QY_OK)
+ *     printf("number %llu since the channel was made\n", (unsigned long long)at.offset);
+ * }
+ *
+ * int main(void) {
+ *   qy_server *server = NULL;
+ *   if (qy_server_start(NULL, &server) != QY_OK) return 1;
+ *   qy_server_create_channel(server, "news");
+ *   send(server, "\x89PNG", 4);
+ *   qy_server_free(server);
+ *   return 0;
+ * }
+ * ```
+ */
+
+/** A message of UTF-8 text: WebSocket clients receive a text message. */
+#define QY_TEXT 1
+
+/** A message of any bytes: WebSocket clients receive a binary message. */
+#define QY_BINARY 2
+
+/** Where a message stands in its channel. */
+typedef struct qy_position {
+  /** sizeof(qy_position), set by the caller. */
+  size_t struct_size;
+  /** The channel's incarnation. */
+  uint64_t epoch;
+  /** The number of the publication in that epoch: the first is 1, and there are no holes. */
+  uint64_t offset;
+} qy_position;
+
+/* ===========================================================================
+ * 7. Server
  * ===========================================================================
  *
  * A server inside the program: its threads are the library's, its channels can be used without
@@ -486,12 +552,6 @@ qy_status qy_options_describe(int32_t kind, size_t index, qy_option_info *out);
  * ```
  */
 
-/** A message of UTF-8 text: WebSocket clients receive a text message. */
-#define QY_TEXT 1
-
-/** A message of any bytes: WebSocket clients receive a binary message. */
-#define QY_BINARY 2
-
 /** A server. */
 typedef struct qy_server qy_server;
 
@@ -518,16 +578,6 @@ typedef struct qy_channel_info {
 
 /** Sees one channel. The struct and the name are valid until it returns. */
 typedef void (*qy_channel_visitor)(const qy_channel_info *info, void *user_data);
-
-/** Where a message stands in its channel. */
-typedef struct qy_position {
-  /** sizeof(qy_position), set by the caller. */
-  size_t struct_size;
-  /** The channel's incarnation. */
-  uint64_t epoch;
-  /** The number of the publication in that epoch: the first is 1, and there are no holes. */
-  uint64_t offset;
-} qy_position;
 
 /** Totals since the server started, and what is there now. */
 typedef struct qy_server_counters {
@@ -684,7 +734,7 @@ qy_status qy_server_last_error(const qy_server *server,
                                size_t *needed);
 
 /* ===========================================================================
- * 7. Client
+ * 8. Client
  * ===========================================================================
  *
  * One handle, one connection, any number of subscriptions (next section). It connects in the
@@ -855,7 +905,7 @@ qy_status qy_client_close(qy_client *client);
 void qy_client_free(qy_client *client);
 
 /* ===========================================================================
- * 8. Subscriptions
+ * 9. Subscriptions
  * ===========================================================================
  *
  * A subscription brings a channel's messages either to a callback or to whoever asks for them: with
@@ -1070,7 +1120,7 @@ qy_status qy_subscription_close_wait(qy_subscription *subscription, uint32_t tim
 void qy_subscription_free(qy_subscription *subscription);
 
 /* ===========================================================================
- * 9. Log
+ * 10. Log
  * ===========================================================================
  *
  * The library prints nothing. What it has to say goes to a callback, if there is one.
@@ -1141,7 +1191,7 @@ qy_status qy_set_log_callback(int32_t max_level,
                               qy_drop_callback drop);
 
 /* ===========================================================================
- * 10. Shutdown
+ * 11. Shutdown
  * ===========================================================================
  *
  * The library has no thread before the first open and none after a shutdown. A program that ends

@@ -13,6 +13,27 @@
 //! Every function of this header may be called in a callback. One that would wait for that very
 //! callback returns QY_ERR_WOULD_DEADLOCK at once. A log callback is narrower: see the log section.
 //! A callback must return: no C++ exception, no longjmp may leave it; that is undefined behaviour.
+//!
+//! ```c
+//! #include <qyun.h>
+//! #include <stdlib.h>
+//!
+//! static void count(const qy_event *event, void *user_data) {
+//!   if (event->event == QY_EVENT_MESSAGE) ++*(unsigned long *)user_data;
+//! }
+//!
+//! int main(void) {
+//!   qy_client *client = NULL;
+//!   qy_subscription *subscription = NULL;
+//!   unsigned long *messages = calloc(1, sizeof *messages);
+//!   if (qy_client_open("localhost:8000", NULL, &client) != QY_OK) return 1;
+//!   // free(messages) is called once, whether this succeeds or not
+//!   qy_client_subscribe(client, "test", QY_DELIVER_THREAD, count, messages, free, &subscription);
+//!   qy_subscription_free(subscription);
+//!   qy_client_free(client);
+//!   return qy_shutdown(1000) == QY_OK ? 0 : 1;
+//! }
+//! ```
 
 use std::ffi::c_void;
 

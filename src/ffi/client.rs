@@ -32,8 +32,8 @@ use super::error;
 use super::guard::{
     Handle, Head, bytes, clear, guard, guard_value, object, on_object, output, release, text,
 };
+use super::message::{message_kind, optional_size, qy_position};
 use super::options::qy_options;
-use super::server::{message_kind, optional_size, qy_position};
 use super::status::*;
 use super::structs;
 use crate::client::{Client, ClientCounters, ClientOptions, ClientState};

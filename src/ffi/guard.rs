@@ -194,6 +194,17 @@ pub(super) unsafe fn clear<T>(out: *mut T) {
     }
 }
 
+/// Sets an output to a value that says nothing, where 0 would say something.
+///
+/// # Safety
+/// `out` is NULL or valid for writes.
+pub(super) unsafe fn preset<T: Copy>(out: *mut T, value: T) {
+    if !out.is_null() {
+        // SAFETY: not NULL, so valid for writes.
+        unsafe { out.write(value) };
+    }
+}
+
 /// Refers to an output that [`clear`] has set.
 ///
 /// # Safety

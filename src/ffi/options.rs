@@ -108,6 +108,12 @@ impl qy_options {
         body(&mut self.values.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Panics while the values are locked.
+    #[cfg(test)]
+    pub(super) fn poison(&self) -> Outcome {
+        self.with(|_| panic!("planted"))
+    }
+
     /// A copy of the server's options.
     pub(super) fn server(&self) -> Outcome<ServerOptions> {
         self.with(|values| match values {

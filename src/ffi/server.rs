@@ -36,20 +36,15 @@ use std::time::Duration;
 use super::error::{self, Failure, Outcome};
 use super::guard::{
     Handle, Head, bytes, clear, guard, guard_anywhere, guard_value, object, on_object, output,
-    release, text, utf8,
+    release, text,
 };
+use super::message::{message_kind, optional_size, qy_position};
 use super::options::qy_options;
 use super::process::PerProcess;
 use super::status::*;
 use super::structs;
 use crate::hub::{ChannelInfo, Counters};
 use crate::server::{Server, ServerOptions};
-use crate::wire::{MessageKind, Position};
-
-/// A message of UTF-8 text: WebSocket clients receive a text message.
-pub const QY_TEXT: i32 = 1;
-/// A message of any bytes: WebSocket clients receive a binary message.
-pub const QY_BINARY: i32 = 2;
 
 /// A server.
 pub struct qy_server {
@@ -117,24 +112,10 @@ pub struct qy_server_counters {
     pub queued_bytes: u64,
 }
 
-/// Where a message stands in its channel.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct qy_position {
-    /// sizeof(qy_position), set by the caller.
-    pub struct_size: usize,
-    /// The channel's incarnation.
-    pub epoch: u64,
-    /// The number of the publication in that epoch: the first is 1, and there are no holes.
-    pub offset: u64,
-}
-
 // SAFETY: `repr(C)`, begins with its size, integers and raw pointers only.
 unsafe impl structs::Versioned for qy_channel_info {}
 // SAFETY: as above.
 unsafe impl structs::Versioned for qy_server_counters {}
-// SAFETY: as above.
-unsafe impl structs::Versioned for qy_position {}
 
 /// Sees one channel. The struct and the name are valid until it returns.
 pub type qy_channel_visitor =
@@ -193,23 +174,6 @@ impl From<Counters> for qy_server_counters {
             rejected: counters.rejected,
             queued_bytes: counters.queued_bytes,
         }
-    }
-}
-
-impl From<Position> for qy_position {
-    fn from(position: Position) -> Self {
-        Self { struct_size: size_of::<Self>(), epoch: position.epoch, offset: position.offset }
-    }
-}
-
-/// Reads a message's kind, and checks that a text is one.
-pub(super) fn message_kind(kind: i32, data: &[u8]) -> Outcome<MessageKind> {
-    match kind {
-        QY_TEXT => utf8(data, "data").map(|_| MessageKind::Text),
-        QY_BINARY => Ok(MessageKind::Binary),
-        other => Err(Failure::parameter(format!(
-            "'kind' is {other}; it takes QY_TEXT (1) or QY_BINARY (2)"
-        ))),
     }
 }
 
@@ -443,18 +407,6 @@ pub unsafe extern "C" fn qy_server_publish(
             })
         }
     })
-}
-
-/// The checked size of a position that may be left out.
-///
-/// # Safety
-/// `out` is NULL or points to a struct of its `struct_size`.
-pub(super) unsafe fn optional_size(out: *mut qy_position) -> Outcome<Option<usize>> {
-    match out.is_null() {
-        true => Ok(None),
-        // SAFETY: the caller's.
-        false => unsafe { structs::check(out, "out") }.map(Some),
-    }
 }
 
 /// Reads the counters. Set `out->struct_size` first.

@@ -41,14 +41,13 @@ use super::callback::{UserData, qy_drop_callback};
 use super::client::qy_client;
 use super::error::{self, Failure};
 use super::guard::{
-    Handle, Head, clear, guard, guard_anywhere, guard_value, object, on_object, output, release,
-    text,
+    Handle, Head, clear, guard, guard_anywhere, guard_value, object, on_object, output, preset,
+    release, text,
 };
+use super::message::kind_code;
 use super::oneshot::event_code;
-use super::server::{QY_BINARY, QY_TEXT};
 use super::status::*;
 use crate::client::{Delivery, Event, Subscription};
-use crate::wire::MessageKind;
 
 /// Callbacks come from a delivery thread of the subscription. They may take their time.
 pub const QY_DELIVER_THREAD: i32 = 0;
@@ -112,10 +111,7 @@ impl qy_event {
         Self {
             struct_size: size_of::<Self>(),
             event: event_code(event.kind),
-            kind: match event.message_kind {
-                MessageKind::Text => QY_TEXT,
-                MessageKind::Binary => QY_BINARY,
-            },
+            kind: kind_code(event.message_kind),
             channel: event.channel.as_ptr().cast(),
             channel_len: event.channel.len(),
             data: event.data.as_ptr().cast(),
@@ -308,10 +304,8 @@ pub unsafe extern "C" fn qy_subscription_fd(
     subscription: *mut qy_subscription,
     out: *mut c_int,
 ) -> qy_status {
-    if !out.is_null() {
-        // SAFETY: not NULL, so valid for writes, by the header's rules.
-        unsafe { out.write(-1) };
-    }
+    // SAFETY: NULL or valid for writes, by the header's rules.
+    unsafe { preset(out, -1) };
     guard("qy_subscription_fd", || {
         // SAFETY: as above; `subscription` is NULL or live.
         unsafe {
