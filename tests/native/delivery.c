@@ -59,7 +59,6 @@ static void through_recv(qy_server *server, qy_client *client) {
 
   CHECK_OK(qy_subscription_close(subscription));
   CHECK_OK(qy_subscription_close(subscription));
-  expect_closed(subscription);
   CHECK_STATUS(qy_subscription_recv(subscription, PATIENCE_MS, &batch), QY_ERR_CLOSED);
   qy_subscription_free(subscription);
 }
@@ -100,6 +99,7 @@ static void through_recv_many(qy_server *server, qy_client *client) {
 static void through_the_descriptor(qy_server *server, qy_client *client) {
   qy_subscription *subscription = pull(client, "test");
   struct epoll_event ready = {EPOLLIN, {0}};
+  qy_batch *batch = NULL;
   int poll = epoll_create1(EPOLL_CLOEXEC), fd = -1, again = -1;
   CHECK_OK(qy_subscription_fd(subscription, &fd));
   CHECK_OK(qy_subscription_fd(subscription, &again));
@@ -118,10 +118,22 @@ static void through_the_descriptor(qy_server *server, qy_client *client) {
   CHECK(epoll_wait(poll, &ready, 1, 0) == 0);
   CHECK_OK(qy_subscription_close(subscription));
   CHECK(epoll_wait(poll, &ready, 1, PATIENCE_MS) == 1);
-  expect_closed(subscription);
-  CHECK(epoll_wait(poll, &ready, 1, 0) == 1);
+  CHECK_STATUS(qy_subscription_recv_many(subscription, 3, 0, &batch), QY_ERR_CLOSED);
   qy_subscription_free(subscription);
   close(poll);
+}
+
+static void to_the_end_of_the_channel(qy_server *server, qy_client *client) {
+  qy_batch *batch = NULL;
+  CHECK_OK(qy_server_create_channel(server, "mortal"));
+  qy_subscription *subscription = pull(client, "mortal");
+  expect_connected(subscription);
+  CHECK_OK(qy_server_publish(server, "mortal", QY_TEXT, "last words", 10, NULL));
+  CHECK_OK(qy_server_delete_channel(server, "mortal"));
+  expect(subscription, QY_EVENT_MESSAGE, "last words");
+  expect_closed(subscription);
+  CHECK_STATUS(qy_subscription_recv(subscription, PATIENCE_MS, &batch), QY_ERR_CLOSED);
+  qy_subscription_free(subscription);
 }
 
 struct receiver {
@@ -184,6 +196,7 @@ int main(void) {
   through_recv(server, client);
   through_recv_many(server, client);
   through_the_descriptor(server, client);
+  to_the_end_of_the_channel(server, client);
   through_a_callback(server, client, QY_DELIVER_THREAD);
   through_a_callback(server, client, QY_DELIVER_INLINE);
   CHECK_OK(qy_client_close(client));
