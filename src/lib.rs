@@ -11,6 +11,7 @@
 pub mod client;
 mod error;
 pub mod ffi;
+mod fork;
 pub mod hub;
 pub mod options;
 pub mod server;

@@ -1,1 +1,57 @@
-//! The C ABI.
+//! Qyun (青云) broadcasts messages over channels in real time. This is the C interface of libqyun: a
+//! server and a client runtime in one library.
+//!
+//! Rules that hold everywhere:
+//!
+//! - A function that can fail returns a `qy_status`, 0 or negative. Outputs are the last parameters
+//!   and are 0 or NULL when it fails.
+//! - Handles are opaque. What a function gives out in `*out` is freed with the `_free` function of
+//!   its type; `_free(NULL)` does nothing. What the library allocates only the library frees.
+//! - Every function may be called from any thread and on any handle at the same time, except that
+//!   nothing may use a handle while or after it is freed.
+//! - Names, hosts, keys and values are NUL-terminated UTF-8. Messages are a pointer and a length;
+//!   (NULL, 0) is an empty one. The library copies what it keeps.
+//! - Beyond the errors that a function lists, every function that takes a pointer returns
+//!   QY_ERR_INVALID_ARGUMENT when it is NULL and may not be, every function with a handle
+//!   QY_ERR_FORKED in a child process of the one that made it, and every function QY_ERR_PANIC when
+//!   a defect of the library was caught.
+//! - Threads, Blocks, In callbacks: below each function. "In callbacks: yes" means all but log
+//!   callbacks.
+//! - The library installs no signal handler and no exit handler, raises no SIGPIPE, reads no
+//!   environment variable when it is loaded, prints nothing, and closes all its descriptors on exec.
+//! - Structs that begin with `struct_size` may grow at their end in a later version. Where the
+//!   caller provides one, it sets `struct_size` to the struct's sizeof first.
+
+// The header is the contract of these functions, and it speaks of pointers in general terms above.
+#![allow(clippy::missing_safety_doc, non_camel_case_types)]
+
+mod callback;
+mod client;
+mod error;
+mod guard;
+mod log;
+mod message;
+mod oneshot;
+mod options;
+mod panic;
+mod process;
+mod server;
+mod shutdown;
+mod status;
+mod structs;
+mod subscription;
+#[cfg(test)]
+mod tests;
+mod version;
+
+pub use callback::qy_drop_callback;
+pub use client::*;
+pub use log::*;
+pub use message::*;
+pub use oneshot::*;
+pub use options::*;
+pub use server::*;
+pub use shutdown::*;
+pub use status::*;
+pub use subscription::*;
+pub use version::*;

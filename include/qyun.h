@@ -1,0 +1,1229 @@
+/*
+ * qyun.h: libqyun 0.1.0
+ *
+ * Qyun (青云) broadcasts messages over channels in real time. This is the C interface of libqyun: a
+ * server and a client runtime in one library.
+ *
+ * Rules that hold everywhere:
+ *
+ * - A function that can fail returns a `qy_status`, 0 or negative. Outputs are the last parameters
+ *   and are 0 or NULL when it fails.
+ * - Handles are opaque. What a function gives out in `*out` is freed with the `_free` function of
+ *   its type; `_free(NULL)` does nothing. What the library allocates only the library frees.
+ * - Every function may be called from any thread and on any handle at the same time, except that
+ *   nothing may use a handle while or after it is freed.
+ * - Names, hosts, keys and values are NUL-terminated UTF-8. Messages are a pointer and a length;
+ *   (NULL, 0) is an empty one. The library copies what it keeps.
+ * - Beyond the errors that a function lists, every function that takes a pointer returns
+ *   QY_ERR_INVALID_ARGUMENT when it is NULL and may not be, every function with a handle
+ *   QY_ERR_FORKED in a child process of the one that made it, and every function QY_ERR_PANIC when
+ *   a defect of the library was caught.
+ * - Threads, Blocks, In callbacks: below each function. "In callbacks: yes" means all but log
+ *   callbacks.
+ * - The library installs no signal handler and no exit handler, raises no SIGPIPE, reads no
+ *   environment variable when it is loaded, prints nothing, and closes all its descriptors on exec.
+ * - Structs that begin with `struct_size` may grow at their end in a later version. Where the
+ *   caller provides one, it sets `struct_size` to the struct's sizeof first.
+ *
+ * Generated from src/ffi by build.rs with cbindgen; do not edit.
+ */
+
+#ifndef QYUN_H
+#define QYUN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ===========================================================================
+ * 1. Status codes
+ * ===========================================================================
+ *
+ * Every function that can fail returns a `qy_status`: 0 is success, a negative number says what
+ * kind of failure it was. The numbers never change. The text of the failure, with the value that
+ * caused it and what to do, is kept for the thread that made the call (`qy_last_error`) and, where
+ * there is one, on the object (`qy_server_last_error` and its kin).
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdio.h>
+ *
+ * int main(void) {
+ *   char text[256];
+ *   qy_status status = qy_send_message("localhost:8000", "", "hello");
+ *   if (status != QY_OK) {
+ *     qy_last_error(text, sizeof text, NULL);
+ *     printf("%s: %s\n", qy_status_name(status), text); // QY_ERR_INVALID_NAME: ...
+ *   }
+ *   return 0;
+ * }
+ * ```
+ */
+
+/** The call did what it says. */
+#define QY_OK 0
+
+/** An argument is NULL where it must not be, or out of its range. */
+#define QY_ERR_INVALID_ARGUMENT (-1)
+
+/** Text that must be UTF-8 is not. */
+#define QY_ERR_INVALID_UTF8 (-2)
+
+/** A channel name is empty, longer than 255 bytes, or has control characters. */
+#define QY_ERR_INVALID_NAME (-3)
+
+/** A host or URL cannot be understood. */
+#define QY_ERR_INVALID_URL (-4)
+
+/** No option has that key. */
+#define QY_ERR_UNKNOWN_OPTION (-5)
+
+/** The option exists and does not take that value. */
+#define QY_ERR_INVALID_OPTION (-6)
+
+/** The channel does not exist. */
+#define QY_ERR_CHANNEL_NOT_FOUND (-7)
+
+/** The channel exists already. */
+#define QY_ERR_CHANNEL_EXISTS (-8)
+
+/** A message, name or request is over a limit. */
+#define QY_ERR_TOO_LARGE (-9)
+
+/** No connection could be made, or it was lost before the answer. A retry may help. */
+#define QY_ERR_CONNECT (-10)
+
+/** It did not happen in time. A retry may help. */
+#define QY_ERR_TIMEOUT (-11)
+
+/** The object was closed. */
+#define QY_ERR_CLOSED (-12)
+
+/** The peer answered something that is not the protocol. */
+#define QY_ERR_PROTOCOL (-13)
+
+/** The peer, or the library, understood the request and refused it. */
+#define QY_ERR_REFUSED (-14)
+
+/** Another socket listens on the address. */
+#define QY_ERR_ADDRESS_IN_USE (-15)
+
+/** The operating system refused an operation. */
+#define QY_ERR_IO (-16)
+
+/** There is no such object. */
+#define QY_ERR_NOT_FOUND (-17)
+
+/** A bounded queue is full. A retry may help. */
+#define QY_ERR_QUEUE_FULL (-18)
+
+/** The call would wait for the callback that makes it. */
+#define QY_ERR_WOULD_DEADLOCK (-19)
+
+/** The object belongs to the parent process: make a new one after `fork`. */
+#define QY_ERR_FORKED (-20)
+
+/** A defect of the library was caught at its border; the process and other objects go on. */
+#define QY_ERR_PANIC (-21)
+
+/** The header that the program was compiled with does not fit this library. */
+#define QY_ERR_ABI_MISMATCH (-22)
+
+/** The buffer is too small; what fits was written and `*needed` says how large it must be. */
+#define QY_ERR_BUFFER_TOO_SMALL (-23)
+
+/** The result of a call: `QY_OK` or one of the `QY_ERR_` constants. */
+typedef int32_t qy_status;
+
+/**
+ * The constant's name, such as "QY_ERR_TIMEOUT"; "QY_UNKNOWN" for a number that is no status.
+ * The string is static and never NULL.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+const char *qy_status_name(qy_status status);
+
+/**
+ * What the status means in general, in English, without a full stop; `qy_last_error` says what
+ * failed in particular. The string is static and never NULL.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+const char *qy_status_text(qy_status status);
+
+/**
+ * Copies the text of this thread's last failure into `buf`, NUL-terminated and cut at a
+ * character to `cap` bytes; an empty text when no call of this thread has failed. A call that
+ * succeeds, and one that returns QY_ERR_BUFFER_TOO_SMALL, leaves the text as it is.
+ *
+ * `buf` may be NULL when `cap` is 0, to ask for the size. `needed` may be NULL; otherwise
+ * `*needed` becomes the size of the whole text in bytes, with its NUL.
+ *
+ * Threads: any; each has its own text. Blocks: never. In callbacks: yes, log callbacks too.
+ * Errors: QY_ERR_BUFFER_TOO_SMALL when the text was cut, QY_ERR_INVALID_ARGUMENT when `buf` is
+ * NULL and `cap` is not 0.
+ */
+qy_status qy_last_error(char *buf, size_t cap, size_t *needed);
+
+/* ===========================================================================
+ * 2. Version
+ * ===========================================================================
+ *
+ * The macros tell the version of the header, the functions that of the library that was loaded.
+ * A program that may meet another library than it was compiled for checks once:
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdio.h>
+ *
+ * int main(void) {
+ *   if (qy_abi_check(QY_ABI_VERSION) != QY_OK) {
+ *     fprintf(stderr, "libqyun %s does not fit a program made for %s\n", qy_version(), QY_VERSION);
+ *     return 1;
+ *   }
+ *   return 0;
+ * }
+ * ```
+ */
+
+/** The version of this header. */
+#define QY_VERSION_MAJOR 0
+#define QY_VERSION_MINOR 1
+#define QY_VERSION_PATCH 0
+#define QY_VERSION "0.1.0"
+
+/**
+ * Goes up when a program compiled with an older header would no longer work. New functions and
+ * new fields at the end of a struct do not raise it.
+ */
+#define QY_ABI_VERSION 1
+
+/**
+ * The library's version, such as "0.1.0". The string is static.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+const char *qy_version(void);
+
+/**
+ * The library's ABI version.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+uint32_t qy_abi_version(void);
+
+/**
+ * Checks that a program compiled with `header_abi_version` works with this library. Pass
+ * QY_ABI_VERSION.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes, log callbacks too.
+ * Errors: QY_ERR_ABI_MISMATCH.
+ */
+qy_status qy_abi_check(uint32_t header_abi_version);
+
+/* ===========================================================================
+ * 3. Callbacks
+ * ===========================================================================
+ *
+ * A registration is `(function, user_data, drop)`. `drop(user_data)`, which may be NULL, runs
+ * exactly once: after the last call of the function has returned, or, when the registration
+ * fails, before the registering call returns; the function is then never called. It is the place
+ * to free `user_data`, on whichever thread it runs.
+ *
+ * The calls of one registration come one at a time and in order. They come from a thread of the
+ * library that does no I/O, so that a slow callback delays nobody else; only QY_DELIVER_INLINE
+ * brings them from the I/O thread, where they must not block. What a callback is handed is valid
+ * until it returns.
+ *
+ * Every function of this header may be called in a callback. One that would wait for that very
+ * callback returns QY_ERR_WOULD_DEADLOCK at once. A log callback is narrower: see the log section.
+ * A callback must return: no C++ exception, no longjmp may leave it; that is undefined behaviour.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdlib.h>
+ *
+ * static void count(const qy_event *event, void *user_data) {
+ *   if (event->event == QY_EVENT_MESSAGE) ++*(unsigned long *)user_data;
+ * }
+ *
+ * int main(void) {
+ *   qy_client *client = NULL;
+ *   qy_subscription *subscription = NULL;
+ *   unsigned long *messages = calloc(1, sizeof *messages);
+ *   if (qy_client_open("localhost:8000", NULL, &client) != QY_OK) return 1;
+ *   // free(messages) is called once, whether this succeeds or not
+ *   qy_client_subscribe(client, "test", QY_DELIVER_THREAD, count, messages, free, &subscription);
+ *   qy_subscription_free(subscription);
+ *   qy_client_free(client);
+ *   return qy_shutdown(1000) == QY_OK ? 0 : 1;
+ * }
+ * ```
+ */
+
+/** Called once with the `user_data` of a registration when nothing will use it any more. */
+typedef void (*qy_drop_callback)(void *user_data);
+
+/* ===========================================================================
+ * 4. One-shot calls
+ * ===========================================================================
+ *
+ * The smallest thing that works: no handle, nothing to free. `host` is "localhost:8000", or an
+ * "http://", "https://", "ws://" or "wss://" URL. The connections are kept for the next call,
+ * until qy_shutdown.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdio.h>
+ *
+ * static void on_event(int32_t event, const char *data, size_t len, void *user_data) {
+ *   (void)user_data;
+ *   if (event == QY_EVENT_MESSAGE) printf("received %.*s\n", (int)len, data);
+ * }
+ *
+ * int main(void) {
+ *   char why[256];
+ *   qy_create_channel("localhost:8000", "test"); // it may be there already
+ *   if (qy_listen_channel("localhost:8000", "test", on_event, NULL) != QY_OK ||
+ *       qy_send_message("localhost:8000", "test", "hello") != QY_OK) {
+ *     qy_last_error(why, sizeof why, NULL);
+ *     fprintf(stderr, "%s\n", why);
+ *     return 1;
+ *   }
+ *   qy_stop_listening("localhost:8000", "test");
+ *   return qy_shutdown(1000) == QY_OK ? 0 : 1;
+ * }
+ * ```
+ */
+
+/** The subscription is live, for the first time or again after a reconnection. No data. */
+#define QY_EVENT_CONNECTED 1
+
+/** A message. */
+#define QY_EVENT_MESSAGE 2
+
+/** The last call: `user_data` may be freed in it. The data is a text that says why. */
+#define QY_EVENT_CLOSED 3
+
+/**
+ * The connection was lost, or an attempt to restore it failed; it is tried again. The data is a
+ * text that says why.
+ */
+#define QY_EVENT_ERROR 4
+
+/**
+ * Receives one event (a QY_EVENT_ constant) of a listener. `data` has `len` bytes, is not
+ * NUL-terminated, never NULL, and valid until the call returns.
+ */
+typedef void (*qy_listen_callback)(int32_t event, const char *data, size_t len, void *user_data);
+
+/**
+ * Creates the channel `name`.
+ *
+ * Threads: any. Blocks: for one HTTP exchange, at most the connect and request timeouts. In
+ * callbacks: yes.
+ * Errors: QY_ERR_CHANNEL_EXISTS, QY_ERR_INVALID_NAME, QY_ERR_INVALID_URL, QY_ERR_INVALID_UTF8,
+ * QY_ERR_CONNECT, QY_ERR_TIMEOUT, QY_ERR_REFUSED, QY_ERR_PROTOCOL.
+ */
+qy_status qy_create_channel(const char *host, const char *name);
+
+/**
+ * Broadcasts the text `message` to the listeners of `channel`.
+ *
+ * Threads: any. Blocks: for one HTTP exchange, at most the connect and request timeouts. In
+ * callbacks: yes.
+ * Errors: QY_ERR_CHANNEL_NOT_FOUND, QY_ERR_TOO_LARGE, QY_ERR_INVALID_NAME, QY_ERR_INVALID_URL,
+ * QY_ERR_INVALID_UTF8, QY_ERR_CONNECT, QY_ERR_TIMEOUT, QY_ERR_REFUSED, QY_ERR_PROTOCOL.
+ */
+qy_status qy_send_message(const char *host, const char *channel, const char *message);
+
+/**
+ * Listens to `channel` until qy_stop_listening or qy_shutdown. Returns when the subscription is
+ * live: what is sent from then on arrives. A lost connection is restored, with an
+ * QY_EVENT_ERROR and a QY_EVENT_CONNECTED between.
+ *
+ * The calls come from a delivery thread, one at a time; the thread that called this function may
+ * end. `user_data` stays the caller's and must live until QY_EVENT_CLOSED. When the function
+ * fails, `callback` is never called.
+ *
+ * Threads: any. Blocks: until the subscription is live, at most the connect and request timeouts.
+ * In callbacks: yes.
+ * Errors: QY_ERR_CHANNEL_NOT_FOUND, QY_ERR_INVALID_NAME, QY_ERR_INVALID_URL, QY_ERR_INVALID_UTF8,
+ * QY_ERR_CONNECT, QY_ERR_TIMEOUT, QY_ERR_REFUSED, QY_ERR_PROTOCOL, QY_ERR_IO.
+ */
+qy_status qy_listen_channel(const char *host,
+                            const char *channel,
+                            qy_listen_callback callback,
+                            void *user_data);
+
+/**
+ * Ends every listener that qy_listen_channel started on this host and channel. Each gets its
+ * QY_EVENT_CLOSED, and no callback of theirs runs any more when the function returns, unless it is
+ * called in one of these callbacks: then that one ends after it returned.
+ *
+ * Threads: any. Blocks: until the callbacks have returned. In callbacks: yes.
+ * Errors: QY_ERR_NOT_FOUND when there is no such listener, QY_ERR_INVALID_NAME,
+ * QY_ERR_INVALID_URL, QY_ERR_INVALID_UTF8.
+ */
+qy_status qy_stop_listening(const char *host, const char *channel);
+
+/* ===========================================================================
+ * 5. Options
+ * ===========================================================================
+ *
+ * Everything a server or a client can be told, as `key = value`. qy_options_describe lists the
+ * keys with their types, defaults and help; a later version may have more of them.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdio.h>
+ *
+ * int main(void) {
+ *   qy_option_info info = {sizeof info, NULL, NULL, NULL, NULL, 0, 0, NULL};
+ *   for (size_t i = 0; qy_options_describe(QY_OPTIONS_SERVER, i, &info) == QY_OK; i++)
+ *     printf("%-22s %-8s %-16s %s\n", info.key, info.type, info.default_value, info.help);
+ *
+ *   qy_options *options = NULL;
+ *   qy_options_new(QY_OPTIONS_SERVER, &options);
+ *   qy_options_set(options, "listen", "127.0.0.1:0");
+ *   qy_options_set_int(options, "shards", 1);
+ *   qy_options_free(options);
+ *   return 0;
+ * }
+ * ```
+ */
+
+/** Options of a server. */
+#define QY_OPTIONS_SERVER 1
+
+/** Options of a client. */
+#define QY_OPTIONS_CLIENT 2
+
+/**
+ * A set of options. It is read when a server starts or a client opens, and can be used again,
+ * changed or freed after that.
+ */
+typedef struct qy_options qy_options;
+
+/**
+ * What there is to know of one option. Set `struct_size` to the struct's size before the call. The
+ * strings are static.
+ */
+typedef struct qy_option_info {
+  /** sizeof(qy_option_info), set by the caller. */
+  size_t struct_size;
+  /** What to pass to qy_options_set. A unit is its suffix (_ms, _us, _bytes). */
+  const char *key;
+  /** "integer", "text", "boolean" or "choice". */
+  const char *type;
+  /** The default, as it would be passed to qy_options_set. */
+  const char *default_value;
+  /** One sentence. */
+  const char *help;
+  /** The smallest value of an integer. */
+  uint64_t min;
+  /** The largest value of an integer. */
+  uint64_t max;
+  /** The words of a choice, joined by '|'; NULL for other types. */
+  const char *choices;
+} qy_option_info;
+
+/**
+ * Makes a set of options with the defaults for `kind`, QY_OPTIONS_SERVER or QY_OPTIONS_CLIENT.
+ * `*out` is the caller's, to be freed with qy_options_free.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_ARGUMENT for a kind that does not exist.
+ */
+qy_status qy_options_new(int32_t kind, qy_options **out);
+
+/**
+ * Frees a set of options; NULL is allowed.
+ *
+ * Threads: any, when no other call uses it. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+void qy_options_free(qy_options *options);
+
+/**
+ * Sets `key` from text: a decimal number, "true" or "false", a word, any text; what the key takes.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_UNKNOWN_OPTION, QY_ERR_INVALID_OPTION, QY_ERR_INVALID_UTF8; the text names what
+ * would be accepted.
+ */
+qy_status qy_options_set(qy_options *options, const char *key, const char *value);
+
+/**
+ * Sets an integer, or a boolean from 0 and 1.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_UNKNOWN_OPTION, QY_ERR_INVALID_OPTION (also for a key that takes no number),
+ * QY_ERR_INVALID_UTF8.
+ */
+qy_status qy_options_set_int(qy_options *options, const char *key, int64_t value);
+
+/**
+ * Describes the `index`-th option of `kind`, from 0. Set `out->struct_size` first. The other
+ * fields are zero when the function fails.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes, log callbacks too.
+ * Errors: QY_ERR_NOT_FOUND past the last option, QY_ERR_INVALID_ARGUMENT for a kind that does not
+ * exist or a `struct_size` that cannot be.
+ */
+qy_status qy_options_describe(int32_t kind, size_t index, qy_option_info *out);
+
+/* ===========================================================================
+ * 6. Messages
+ * ===========================================================================
+ *
+ * A message is text (UTF-8) or binary (any bytes), and subscribers see which. Every message of a
+ * channel has a position, the same for all subscribers, without holes.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdio.h>
+ *
+ * static void send(qy_server *server, const void *picture, size_t size) {
+ *   qy_position at = {sizeof at, 0, 0};
+ *   qy_server_publish(server, "news", QY_TEXT, "a picture follows", 17, NULL);
+ *   if (qy_server_publish(server, "news", QY_BINARY, picture, size, &at) == QY_OK)
+ *     printf("number %llu since the channel was made\n", (unsigned long long)at.offset);
+ * }
+ *
+ * int main(void) {
+ *   qy_server *server = NULL;
+ *   if (qy_server_start(NULL, &server) != QY_OK) return 1;
+ *   qy_server_create_channel(server, "news");
+ *   send(server, "\x89PNG", 4);
+ *   qy_server_free(server);
+ *   return 0;
+ * }
+ * ```
+ */
+
+/** A message of UTF-8 text: WebSocket clients receive a text message. */
+#define QY_TEXT 1
+
+/** A message of any bytes: WebSocket clients receive a binary message. */
+#define QY_BINARY 2
+
+/** Where a message stands in its channel. */
+typedef struct qy_position {
+  /** sizeof(qy_position), set by the caller. */
+  size_t struct_size;
+  /** The channel's incarnation. */
+  uint64_t epoch;
+  /** The number of the publication in that epoch: the first is 1, and there are no holes. */
+  uint64_t offset;
+} qy_position;
+
+/* ===========================================================================
+ * 7. Server
+ * ===========================================================================
+ *
+ * A server inside the program: its threads are the library's, its channels can be used without
+ * the network from any thread, and there can be several.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdio.h>
+ *
+ * int main(void) {
+ *   char address[64];
+ *   qy_options *options = NULL;
+ *   qy_server *server = NULL;
+ *   qy_options_new(QY_OPTIONS_SERVER, &options);
+ *   qy_options_set(options, "listen", "127.0.0.1:0"); // any free port
+ *   if (qy_server_start(options, &server) != QY_OK) return 1;
+ *   qy_options_free(options);
+ *
+ *   qy_server_address(server, address, sizeof address, NULL);
+ *   printf("listening on %s\n", address);
+ *   qy_server_create_channel(server, "test");
+ *   qy_server_publish(server, "test", QY_TEXT, "hello", 5, NULL);
+ *
+ *   qy_server_stop(server, 1000); // clients have a second to take what is queued
+ *   qy_server_free(server);
+ *   return 0;
+ * }
+ * ```
+ */
+
+/** A server. */
+typedef struct qy_server qy_server;
+
+/** What is known of a channel at one moment. */
+typedef struct qy_channel_info {
+  /** sizeof(qy_channel_info), set by whoever provides the struct. */
+  size_t struct_size;
+  /**
+   * The name, UTF-8, not NUL-terminated, valid during the visit; NULL from
+   * qy_server_channel_info, whose caller has it.
+   */
+  const char *name;
+  /** Its length in bytes. */
+  size_t name_len;
+  /** Subscribers now. */
+  uint64_t subscribers;
+  /** Publications since the channel was created: the offset of the last one. */
+  uint64_t offset;
+  /** The channel's incarnation: another number means another history. */
+  uint64_t epoch;
+  /** When it was created, in ms since the Unix epoch. */
+  uint64_t created_ms;
+} qy_channel_info;
+
+/** Sees one channel. The struct and the name are valid until it returns. */
+typedef void (*qy_channel_visitor)(const qy_channel_info *info, void *user_data);
+
+/** Totals since the server started, and what is there now. */
+typedef struct qy_server_counters {
+  /** sizeof(qy_server_counters), set by the caller. */
+  size_t struct_size;
+  /** Connections open now. */
+  uint64_t connections;
+  /** Connections accepted since the start. */
+  uint64_t connections_total;
+  /** Channels now. */
+  uint64_t channels;
+  /** Subscriptions now. */
+  uint64_t subscribers;
+  /** Messages published. */
+  uint64_t published;
+  /** Messages handed to subscribers: one publication to ten of them is ten. */
+  uint64_t delivered;
+  /** Bytes read from sockets. */
+  uint64_t bytes_in;
+  /** Bytes written to sockets. */
+  uint64_t bytes_out;
+  /** Connections closed because they read slower than their queue is deep. */
+  uint64_t closed_slow;
+  /** Requests and connections refused for breaking a protocol or a limit. */
+  uint64_t rejected;
+  /** Bytes waiting in the queues of slow connections now. */
+  uint64_t queued_bytes;
+} qy_server_counters;
+
+/**
+ * Starts a server; it accepts connections when the function returns. `options` (or NULL for the
+ * defaults) stay the caller's. `*out` is the caller's, to be freed with qy_server_free.
+ *
+ * Threads: any. Blocks: while it binds and starts its threads. In callbacks: yes.
+ * Errors: QY_ERR_ADDRESS_IN_USE, QY_ERR_IO, QY_ERR_INVALID_OPTION for an address that cannot be
+ * understood, QY_ERR_INVALID_ARGUMENT for options of a client.
+ */
+qy_status qy_server_start(const qy_options *options, qy_server **out);
+
+/**
+ * Copies the address that the server listens on, such as "127.0.0.1:8000", into `buf`,
+ * NUL-terminated and cut to `cap` bytes. `*needed` (or NULL) becomes its size with the NUL. 64
+ * bytes are always enough.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_BUFFER_TOO_SMALL.
+ */
+qy_status qy_server_address(const qy_server *server, char *buf, size_t cap, size_t *needed);
+
+/**
+ * Tells the port that the server listens on: the real one where 0 was asked for.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: none of its own.
+ */
+qy_status qy_server_port(const qy_server *server, uint16_t *out);
+
+/**
+ * Creates a channel.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_CHANNEL_EXISTS, QY_ERR_INVALID_NAME, QY_ERR_INVALID_UTF8, QY_ERR_CLOSED,
+ * QY_ERR_QUEUE_FULL or QY_ERR_TOO_LARGE when there are `max_channels`.
+ */
+qy_status qy_server_create_channel(qy_server *server, const char *name);
+
+/**
+ * Deletes a channel. Its listeners get what was published before, and are then closed.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_CHANNEL_NOT_FOUND, QY_ERR_INVALID_NAME, QY_ERR_INVALID_UTF8, QY_ERR_CLOSED.
+ */
+qy_status qy_server_delete_channel(qy_server *server, const char *name);
+
+/**
+ * Tells about one channel. Set `out->struct_size` first. `out->name` becomes NULL: the caller has
+ * the name.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_CHANNEL_NOT_FOUND, QY_ERR_INVALID_NAME, QY_ERR_INVALID_UTF8, QY_ERR_CLOSED,
+ * QY_ERR_INVALID_ARGUMENT for a `struct_size` that cannot be.
+ */
+qy_status qy_server_channel_info(const qy_server *server,
+                                 const char *name,
+                                 qy_channel_info *out);
+
+/**
+ * Calls `visitor` for each channel, by name, on this stack, before it returns. No lock is held:
+ * the visitor may call anything, and sees the channels as they were when the function began.
+ *
+ * Threads: any. Blocks: only in the visitor. In callbacks: yes.
+ * Errors: QY_ERR_CLOSED.
+ */
+qy_status qy_server_list_channels(const qy_server *server,
+                                  qy_channel_visitor visitor,
+                                  void *user_data);
+
+/**
+ * Broadcasts a message to the subscribers of `channel`, without the network. `kind` is QY_TEXT or
+ * QY_BINARY; `data` has `len` bytes and is copied. `*out`, unless NULL, tells where the message
+ * stands; set its `struct_size` first. All subscribers see the messages of all publishers in one
+ * and the same order.
+ *
+ * Threads: any, many at once. Blocks: only while the server's threads are behind by
+ * `inbox_bytes`; never for a slow subscriber. In callbacks: yes.
+ * Errors: QY_ERR_CHANNEL_NOT_FOUND, QY_ERR_TOO_LARGE, QY_ERR_INVALID_NAME, QY_ERR_INVALID_UTF8
+ * for a text that is none, QY_ERR_CLOSED.
+ */
+qy_status qy_server_publish(qy_server *server,
+                            const char *channel,
+                            int32_t kind,
+                            const void *data,
+                            size_t len,
+                            qy_position *out);
+
+/**
+ * Reads the counters. Set `out->struct_size` first.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_ARGUMENT for a `struct_size` that cannot be.
+ */
+qy_status qy_server_counters_get(const qy_server *server, qy_server_counters *out);
+
+/**
+ * Stops the server: no new connection, every client gets what is queued for it and a Close, up to
+ * `drain_ms` are waited for them to go, the rest is cut, all threads end and the port is free. Safe
+ * to call again, and from several threads: all return when it is stopped. The handle must still be
+ * freed.
+ *
+ * Threads: any. Blocks: until the server is stopped, about `drain_ms` at most. In callbacks: yes.
+ * Errors: QY_ERR_TIMEOUT when some clients had to be cut; the server is stopped all the same.
+ */
+qy_status qy_server_stop(qy_server *server, uint32_t drain_ms);
+
+/**
+ * Frees a server, after stopping it without a drain if it runs; NULL is allowed. In a forked child
+ * it only forgets the parent's server.
+ *
+ * Threads: any, when no other call uses it. Blocks: until the server is stopped. In callbacks: yes,
+ * log callbacks too.
+ */
+void qy_server_free(qy_server *server);
+
+/**
+ * Copies the text of the last failure on this server, by any thread, into `buf`, as qy_last_error
+ * does; an empty text when there was none.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes, log callbacks too.
+ * Errors: QY_ERR_BUFFER_TOO_SMALL.
+ */
+qy_status qy_server_last_error(const qy_server *server,
+                               char *buf,
+                               size_t cap,
+                               size_t *needed);
+
+/* ===========================================================================
+ * 8. Client
+ * ===========================================================================
+ *
+ * One handle, one connection, any number of subscriptions (next section). It connects in the
+ * background, comes back by itself when the connection is lost, and subscribes again.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdio.h>
+ *
+ * int main(void) {
+ *   qy_client *client = NULL;
+ *   qy_position at = {sizeof at, 0, 0};
+ *   if (qy_client_open("localhost:8000", NULL, &client) != QY_OK) return 1;
+ *   if (qy_client_wait_connected(client, 5000) == QY_OK) {
+ *     qy_client_create_channel(client, "test");
+ *     if (qy_client_publish(client, "test", QY_TEXT, "hello", 5, &at) == QY_OK)
+ *       printf("message %llu of the channel\n", (unsigned long long)at.offset);
+ *   }
+ *   qy_client_free(client);
+ *   qy_shutdown(1000);
+ *   return 0;
+ * }
+ * ```
+ */
+
+/** Connecting, for the first time or again. */
+#define QY_CLIENT_CONNECTING 1
+
+/** Connected. */
+#define QY_CLIENT_CONNECTED 2
+
+/** Closed by the program, by the server for good, or after the last attempt. */
+#define QY_CLIENT_CLOSED 3
+
+/** A client. */
+typedef struct qy_client qy_client;
+
+/** Totals of a client since it was opened. */
+typedef struct qy_client_counters {
+  /** sizeof(qy_client_counters), set by the caller. */
+  size_t struct_size;
+  /** Messages received. */
+  uint64_t received;
+  /** Messages published and acknowledged. */
+  uint64_t published;
+  /** Messages dropped because a subscription's queue was full. */
+  uint64_t dropped;
+  /** Times the connection was restored. */
+  uint64_t reconnects;
+} qy_client_counters;
+
+/**
+ * Opens a client on `host` ("localhost:8000", or an "http://", "https://", "ws://" or "wss://"
+ * URL) and begins to connect; qy_client_wait_connected waits for it. `options` (or NULL for the
+ * defaults) stay the caller's. `*out` is the caller's, to be freed with qy_client_free.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_URL, QY_ERR_INVALID_UTF8, QY_ERR_IO, QY_ERR_INVALID_ARGUMENT for options
+ * of a server.
+ */
+qy_status qy_client_open(const char *host, const qy_options *options, qy_client **out);
+
+/**
+ * Waits until the client is connected.
+ *
+ * Threads: any. Blocks: at most `timeout_ms`. In callbacks: yes, but not on the I/O thread
+ * (QY_DELIVER_INLINE), unless `timeout_ms` is 0.
+ * Errors: QY_ERR_TIMEOUT, QY_ERR_CLOSED, QY_ERR_WOULD_DEADLOCK on the I/O thread.
+ */
+qy_status qy_client_wait_connected(qy_client *client, uint32_t timeout_ms);
+
+/**
+ * Tells where the client stands: a QY_CLIENT_ constant.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: none of its own.
+ */
+qy_status qy_client_state(const qy_client *client, int32_t *out);
+
+/**
+ * Reads the counters. Set `out->struct_size` first.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_ARGUMENT for a `struct_size` that cannot be.
+ */
+qy_status qy_client_counters_get(const qy_client *client, qy_client_counters *out);
+
+/**
+ * Creates a channel on the server.
+ *
+ * Threads: any. Blocks: for one HTTP exchange, at most the connect and request timeouts. In
+ * callbacks: yes.
+ * Errors: QY_ERR_CHANNEL_EXISTS, QY_ERR_INVALID_NAME, QY_ERR_INVALID_UTF8, QY_ERR_CONNECT,
+ * QY_ERR_TIMEOUT, QY_ERR_REFUSED, QY_ERR_PROTOCOL, QY_ERR_CLOSED.
+ */
+qy_status qy_client_create_channel(qy_client *client, const char *name);
+
+/**
+ * Deletes a channel on the server.
+ *
+ * Threads: any. Blocks: for one HTTP exchange, at most the connect and request timeouts. In
+ * callbacks: yes.
+ * Errors: QY_ERR_CHANNEL_NOT_FOUND, QY_ERR_INVALID_NAME, QY_ERR_INVALID_UTF8, QY_ERR_CONNECT,
+ * QY_ERR_TIMEOUT, QY_ERR_REFUSED, QY_ERR_PROTOCOL, QY_ERR_CLOSED.
+ */
+qy_status qy_client_delete_channel(qy_client *client, const char *name);
+
+/**
+ * Publishes a message and waits for the server's acknowledgement. `kind` is QY_TEXT or QY_BINARY;
+ * `data` has `len` bytes and is copied. `*out`, unless NULL, tells where the message stands, with
+ * zeros when the way it travelled does not tell; set its `struct_size` first.
+ *
+ * Threads: any. Blocks: until the acknowledgement, at most `request_timeout_ms`. In callbacks: yes,
+ * but not on the I/O thread (QY_DELIVER_INLINE).
+ * Errors: QY_ERR_CHANNEL_NOT_FOUND, QY_ERR_TOO_LARGE, QY_ERR_INVALID_NAME, QY_ERR_INVALID_UTF8
+ * for a text that is none, QY_ERR_CONNECT, QY_ERR_TIMEOUT, QY_ERR_REFUSED, QY_ERR_PROTOCOL,
+ * QY_ERR_QUEUE_FULL, QY_ERR_CLOSED, QY_ERR_WOULD_DEADLOCK on the I/O thread.
+ */
+qy_status qy_client_publish(qy_client *client,
+                            const char *channel,
+                            int32_t kind,
+                            const void *data,
+                            size_t len,
+                            qy_position *out);
+
+/**
+ * Queues a message for the client's WebSocket and returns. A refusal by the server goes to the log
+ * and to qy_client_last_error. `data` has `len` bytes and is copied.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_QUEUE_FULL when `send_queue_messages` wait, QY_ERR_TOO_LARGE,
+ * QY_ERR_INVALID_NAME, QY_ERR_INVALID_UTF8 for a text that is none, QY_ERR_CONNECT,
+ * QY_ERR_CLOSED.
+ */
+qy_status qy_client_publish_nowait(qy_client *client,
+                                   const char *channel,
+                                   int32_t kind,
+                                   const void *data,
+                                   size_t len);
+
+/**
+ * Copies the text of the newest failure on this client, of a call by any thread or of its work in
+ * the background, into `buf`, as qy_last_error does; an empty text when there was none.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_BUFFER_TOO_SMALL.
+ */
+qy_status qy_client_last_error(const qy_client *client,
+                               char *buf,
+                               size_t cap,
+                               size_t *needed);
+
+/**
+ * Closes the client and all its subscriptions; each gets its QY_EVENT_CLOSED, and waiting calls
+ * return QY_ERR_CLOSED. Safe to call again. The handles must still be freed.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: none of its own.
+ */
+qy_status qy_client_close(qy_client *client);
+
+/**
+ * Frees a client, after closing it; NULL is allowed. Its subscriptions are closed, and freed with
+ * qy_subscription_free, before or after. In a forked child it only forgets the parent's client.
+ *
+ * Threads: any, when no other call uses it. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+void qy_client_free(qy_client *client);
+
+/* ===========================================================================
+ * 9. Subscriptions
+ * ===========================================================================
+ *
+ * A subscription brings a channel's messages either to a callback or to whoever asks for them: with
+ * a timeout, many at a time, or when a descriptor becomes readable in a loop of epoll, poll, select
+ * or any framework. What waits is bounded by the option `queue_messages`, the option `overflow`
+ * says what happens beyond it, and what is dropped is counted.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <poll.h>
+ * #include <stdio.h>
+ *
+ * int main(void) {
+ *   qy_client *client = NULL;
+ *   qy_subscription *subscription = NULL;
+ *   struct pollfd ready = {-1, POLLIN, 0};
+ *   if (qy_client_open("localhost:8000", NULL, &client) != QY_OK ||
+ *       qy_client_subscribe(client, "test", QY_DELIVER_THREAD, NULL, NULL, NULL, &subscription))
+ *     return 1;
+ *   qy_subscription_fd(subscription, &ready.fd);
+ *   while (poll(&ready, 1, -1) > 0) {
+ *     qy_batch *batch = NULL;
+ *     if (qy_subscription_recv_many(subscription, 256, 0, &batch) != QY_OK) break; // closed
+ *     const qy_event *events = qy_batch_events(batch);
+ *     for (size_t i = 0; i < qy_batch_count(batch); i++)
+ *       if (events[i].event == QY_EVENT_MESSAGE)
+ *         printf("%.*s\n", (int)events[i].len, (const char *)events[i].data);
+ *     qy_batch_free(batch);
+ *   }
+ *   qy_subscription_free(subscription);
+ *   qy_client_free(client);
+ *   return 0;
+ * }
+ * ```
+ */
+
+/** Callbacks come from a delivery thread of the subscription. They may take their time. */
+#define QY_DELIVER_THREAD 0
+
+/**
+ * Callbacks come from the I/O thread of the library: the lowest latency. They must not block, for
+ * they hold up every client of the process.
+ */
+#define QY_DELIVER_INLINE 1
+
+/** Events taken from a subscription, in one array. */
+typedef struct qy_batch qy_batch;
+
+/** A subscription of a client. */
+typedef struct qy_subscription qy_subscription;
+
+/** One event of a subscription. */
+typedef struct qy_event {
+  /** The size of this struct in the library that made it. */
+  size_t struct_size;
+  /** A QY_EVENT_ constant. */
+  int32_t event;
+  /** QY_TEXT or QY_BINARY for a message; QY_TEXT otherwise. */
+  int32_t kind;
+  /** The channel's name, UTF-8, not NUL-terminated. */
+  const char *channel;
+  /** Its length in bytes. */
+  size_t channel_len;
+  /**
+   * The message, or for QY_EVENT_CLOSED and QY_EVENT_ERROR a text that says why. Not
+   * NUL-terminated, never NULL.
+   */
+  const void *data;
+  /** Its length in bytes. */
+  size_t len;
+  /** Of a message: the channel's incarnation; 0 where the server does not tell. */
+  uint64_t epoch;
+  /**
+   * Of a message: its number in the channel; 0 where the server does not tell. Of
+   * QY_EVENT_CONNECTED: that of the last message before the subscription.
+   */
+  uint64_t offset;
+} qy_event;
+
+/** Receives one event; it is valid until the call returns. */
+typedef void (*qy_event_callback)(const qy_event *event, void *user_data);
+
+/**
+ * Subscribes to `channel`; the subscription is live when the function returns, and its first event
+ * is QY_EVENT_CONNECTED. With a callback, `delivery` is QY_DELIVER_THREAD or QY_DELIVER_INLINE and
+ * the first call may come before the function returns. With NULL for `callback` the program takes
+ * the events itself, with qy_subscription_recv and its kin; `delivery` is then QY_DELIVER_THREAD,
+ * and `drop` runs at once, since nothing uses `user_data`.
+ *
+ * `*out` is the caller's, to be freed with qy_subscription_free.
+ *
+ * Threads: any. Blocks: until the subscription is live, at most `request_timeout_ms`. In callbacks:
+ * yes, but not on the I/O thread (QY_DELIVER_INLINE).
+ * Errors: QY_ERR_CHANNEL_NOT_FOUND, QY_ERR_INVALID_NAME, QY_ERR_INVALID_UTF8, QY_ERR_TIMEOUT,
+ * QY_ERR_CONNECT, QY_ERR_REFUSED, QY_ERR_QUEUE_FULL, QY_ERR_CLOSED, QY_ERR_WOULD_DEADLOCK on the
+ * I/O thread, QY_ERR_INVALID_ARGUMENT for a delivery that does not exist.
+ */
+qy_status qy_client_subscribe(qy_client *client,
+                              const char *channel,
+                              int32_t delivery,
+                              qy_event_callback callback,
+                              void *user_data,
+                              qy_drop_callback drop,
+                              qy_subscription **out);
+
+/**
+ * Takes one event as a batch of one, to be freed with qy_batch_free. A `timeout_ms` of 0 does not
+ * wait; UINT32_MAX is 49 days.
+ *
+ * Threads: any, several at once; each event goes to one of them. Blocks: at most `timeout_ms`;
+ * closing wakes it. In callbacks: yes, but without waiting on the I/O thread (QY_DELIVER_INLINE).
+ * Errors: QY_ERR_TIMEOUT when no event came, QY_ERR_CLOSED after the last one was taken,
+ * QY_ERR_INVALID_ARGUMENT for a subscription with a callback, QY_ERR_WOULD_DEADLOCK on the I/O
+ * thread.
+ */
+qy_status qy_subscription_recv(qy_subscription *subscription,
+                               uint32_t timeout_ms,
+                               qy_batch **out);
+
+/**
+ * Waits like qy_subscription_recv for one event and takes it with all others that are waiting, at
+ * most `max`.
+ *
+ * Threads: any. Blocks: at most `timeout_ms`. In callbacks: as qy_subscription_recv.
+ * Errors: as qy_subscription_recv; QY_ERR_INVALID_ARGUMENT also for a `max` of 0.
+ */
+qy_status qy_subscription_recv_many(qy_subscription *subscription,
+                                    size_t max,
+                                    uint32_t timeout_ms,
+                                    qy_batch **out);
+
+/**
+ * The number of events in a batch; 0 for NULL.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+size_t qy_batch_count(const qy_batch *batch);
+
+/**
+ * The events of a batch, oldest first: an array of qy_batch_count elements, valid until
+ * qy_batch_free. NULL for NULL and for an empty batch.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+const qy_event *qy_batch_events(const qy_batch *batch);
+
+/**
+ * Frees a batch and what its events point to; NULL is allowed.
+ *
+ * Threads: any, when no other call uses it. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+void qy_batch_free(qy_batch *batch);
+
+/**
+ * Tells a descriptor that is readable (level-triggered) while an event waits or the subscription
+ * has ended. It is made on first use and belongs to the subscription: watch it, but do not read,
+ * write or close it, and watch it no longer when the subscription is freed. `*out` is -1 when the
+ * function fails.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_IO, QY_ERR_INVALID_ARGUMENT for a subscription with a callback.
+ */
+qy_status qy_subscription_fd(qy_subscription *subscription, int *out);
+
+/**
+ * Tells how many messages were dropped because the subscription's queue was full.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: none of its own.
+ */
+qy_status qy_subscription_dropped(const qy_subscription *subscription, uint64_t *out);
+
+/**
+ * Copies the text of the last failure on this subscription, by any thread, into `buf`, as
+ * qy_last_error does; an empty text when there was none.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes, log callbacks too.
+ * Errors: QY_ERR_BUFFER_TOO_SMALL.
+ */
+qy_status qy_subscription_last_error(const qy_subscription *subscription,
+                                     char *buf,
+                                     size_t cap,
+                                     size_t *needed);
+
+/**
+ * Ends the subscription. Waiting calls return QY_ERR_CLOSED once what was queued is taken; a
+ * callback that runs finishes, and only the one that tells QY_EVENT_CLOSED still comes. Safe to
+ * call again. The handle must still be freed.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: none of its own.
+ */
+qy_status qy_subscription_close(qy_subscription *subscription);
+
+/**
+ * Ends the subscription and waits: when it has returned QY_OK, no callback runs or will run, and
+ * `drop` has run.
+ *
+ * Threads: any. Blocks: at most `timeout_ms`. In callbacks: yes, but not in one of this very
+ * subscription.
+ * Errors: QY_ERR_TIMEOUT when a callback still runs, QY_ERR_WOULD_DEADLOCK in a callback of this
+ * subscription; it is closed all the same.
+ */
+qy_status qy_subscription_close_wait(qy_subscription *subscription, uint32_t timeout_ms);
+
+/**
+ * Frees a subscription, after closing it as qy_subscription_close does; NULL is allowed. Callbacks
+ * may still come until QY_EVENT_CLOSED and `drop`. In a forked child it only forgets the parent's.
+ *
+ * Threads: any, when no other call uses it. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+void qy_subscription_free(qy_subscription *subscription);
+
+/* ===========================================================================
+ * 10. Log
+ * ===========================================================================
+ *
+ * The library prints nothing. What it has to say goes to a callback, if there is one.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdio.h>
+ *
+ * static void on_log(int32_t level, const char *target, size_t target_len, const char *message,
+ *                    size_t message_len, void *user_data) {
+ *   (void)user_data;
+ *   fprintf(stderr, "%d %.*s %.*s\n", (int)level, (int)target_len, target, (int)message_len,
+ *           message);
+ * }
+ *
+ * int main(void) {
+ *   return qy_set_log_callback(QY_LOG_INFO, on_log, NULL, NULL) == QY_OK ? 0 : 1;
+ * }
+ * ```
+ */
+
+/** Something failed and needs attention. */
+#define QY_LOG_ERROR 1
+
+/** Something is not as it should be; the library goes on. */
+#define QY_LOG_WARN 2
+
+/** Starts, stops and other events of interest. */
+#define QY_LOG_INFO 3
+
+/** For whoever looks for a fault. */
+#define QY_LOG_DEBUG 4
+
+/** Everything. */
+#define QY_LOG_TRACE 5
+
+/**
+ * Receives one log record. `target` (where in the library it comes from) and `message` are UTF-8
+ * and not NUL-terminated.
+ *
+ * It runs on whichever thread has something to say, perhaps on several at once, and perhaps under
+ * a lock of the library. So it must not block, and may call only qy_set_log_callback, the version
+ * and status functions, qy_last_error, and the `_free` functions, which then leave the work to
+ * another thread; all others return QY_ERR_WOULD_DEADLOCK. What is logged during its own calls is
+ * not reported to it.
+ */
+typedef void (*qy_log_callback)(int32_t level,
+                                const char *target,
+                                size_t target_len,
+                                const char *message,
+                                size_t message_len,
+                                void *user_data);
+
+/**
+ * Sends log records up to `max_level` (a QY_LOG_ constant) to `callback`, in place of the one
+ * before. NULL removes it; `max_level` is then ignored. `drop` (or NULL) runs when this callback
+ * has been replaced or removed and no call of it runs or will run.
+ *
+ * There is one log callback for the process; a forked child begins without one.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes, log callbacks too.
+ * Errors: QY_ERR_INVALID_ARGUMENT for a level that does not exist, QY_ERR_REFUSED when other Rust
+ * code in the process has taken the log facility for itself.
+ */
+qy_status qy_set_log_callback(int32_t max_level,
+                              qy_log_callback callback,
+                              void *user_data,
+                              qy_drop_callback drop);
+
+/* ===========================================================================
+ * 11. Shutdown
+ * ===========================================================================
+ *
+ * The library has no thread before the first open and none after a shutdown. A program that ends
+ * without one neither hangs nor prints.
+ *
+ * ```c
+ * #include <qyun.h>
+ *
+ * int main(void) {
+ *   qy_server *server = NULL;
+ *   if (qy_server_start(NULL, &server) != QY_OK) return 1;
+ *   qy_status status = qy_shutdown(5000); // the server is stopped, every thread has ended
+ *   qy_server_free(server);
+ *   return status == QY_OK ? 0 : 1;
+ * }
+ * ```
+ */
+
+/**
+ * Closes every client and listener, stops every server, lets go of kept connections and joins all
+ * threads of the library. Afterwards the library can be used again. Handles must still be freed;
+ * until then calls on them return QY_ERR_CLOSED.
+ *
+ * Threads: any. Blocks: about `timeout_ms` at most: for callbacks that still run, then for the
+ * clients of servers to go. In callbacks: no.
+ * Errors: QY_ERR_TIMEOUT when a callback still runs or clients of a server had to be cut,
+ * QY_ERR_WOULD_DEADLOCK in a callback; nothing is closed then.
+ */
+qy_status qy_shutdown(uint32_t timeout_ms);
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif
+
+#endif /* QYUN_H */

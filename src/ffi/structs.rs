@@ -1,0 +1,130 @@
+//! Structs that the caller owns and the library fills. Each begins with `size_t struct_size`, which
+//! the caller sets, so that a program and a library of different versions understand each other.
+
+use std::mem;
+
+use super::error::{Failure, Outcome};
+
+/// No struct of any version is larger: a size above it is memory that nobody set.
+const LARGEST: usize = 1024;
+/// A `struct_size` and one field.
+const SMALLEST: usize = 2 * mem::size_of::<usize>();
+
+/// A struct whose first field is its `struct_size` and for which zero bytes are a value.
+///
+/// # Safety
+/// `#[repr(C)]`, the first field is a `usize`, and all fields are integers or raw pointers.
+pub(super) unsafe trait Versioned: Copy {}
+
+/// The size that the caller says, if it is one that can be.
+///
+/// # Safety
+/// `out` is valid for reads of a `usize`.
+unsafe fn size_of<T: Versioned>(out: *mut T) -> Option<usize> {
+    // SAFETY: the caller's.
+    let size = unsafe { out.cast::<usize>().read() };
+    let aligned = size % mem::align_of::<T>() == 0;
+    ((SMALLEST..=LARGEST).contains(&size) && aligned).then_some(size)
+}
+
+/// Zeroes what follows `struct_size`. Does nothing to NULL and to a struct whose size cannot be.
+///
+/// # Safety
+/// `out` is NULL or points to as many writable bytes as its `struct_size` says.
+pub(super) unsafe fn clear<T: Versioned>(out: *mut T) {
+    if out.is_null() {
+        return;
+    }
+    // SAFETY: not NULL, so it has a `struct_size`.
+    if let Some(size) = unsafe { size_of(out) } {
+        let head = mem::size_of::<usize>();
+        // SAFETY: `size` bytes are writable.
+        unsafe { out.cast::<u8>().add(head).write_bytes(0, size - head) };
+    }
+}
+
+/// Checks `struct_size` and returns it.
+///
+/// # Safety
+/// As for [`clear`].
+pub(super) unsafe fn check<T: Versioned>(out: *mut T, parameter: &str) -> Outcome<usize> {
+    if out.is_null() {
+        return Err(Failure::null(parameter));
+    }
+    // SAFETY: not NULL, so it has a `struct_size`.
+    unsafe { size_of(out) }.ok_or_else(|| {
+        // SAFETY: as above.
+        let size = unsafe { out.cast::<usize>().read() };
+        Failure::parameter(format!(
+            "'{parameter}->struct_size' is {size}; set it to sizeof, here {}",
+            mem::size_of::<T>()
+        ))
+    })
+}
+
+/// Copies `value` as far as the caller's struct reaches; a larger one keeps the zeros of [`clear`].
+///
+/// # Safety
+/// As for [`clear`]; `size` came from [`check`].
+pub(super) unsafe fn fill<T: Versioned>(out: *mut T, size: usize, value: &T) {
+    let head = mem::size_of::<usize>();
+    let length = size.min(mem::size_of::<T>()) - head;
+    let source = std::ptr::from_ref(value).cast::<u8>();
+    // SAFETY: both reach that far, and the library's value is no memory of the caller's.
+    unsafe { out.cast::<u8>().add(head).copy_from_nonoverlapping(source.add(head), length) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ffi::status::QY_ERR_INVALID_ARGUMENT;
+
+    #[repr(C)]
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    struct Sample {
+        struct_size: usize,
+        a: u64,
+        b: u64,
+    }
+    // SAFETY: as the trait asks.
+    unsafe impl Versioned for Sample {}
+
+    const VALUE: Sample = Sample { struct_size: 24, a: 1, b: 2 };
+
+    /// What a caller's 6 words hold after a fill, when the first says `size`.
+    fn filled(size: usize) -> Option<[u64; 6]> {
+        let mut words = [9_u64; 6];
+        words[0] = size as u64;
+        let out = words.as_mut_ptr().cast::<Sample>();
+        // SAFETY: the words reach as far as every size that passes the check in these tests.
+        unsafe {
+            clear(out);
+            let size = check(out, "out").ok()?;
+            fill(out, size, &VALUE);
+        }
+        Some(words)
+    }
+
+    #[test]
+    fn a_struct_is_filled_as_far_as_it_reaches() {
+        assert_eq!(filled(24), Some([24, 1, 2, 9, 9, 9]));
+        assert_eq!(filled(16), Some([16, 1, 9, 9, 9, 9]));
+        assert_eq!(filled(40), Some([40, 1, 2, 0, 0, 9]));
+    }
+
+    #[test]
+    fn a_size_that_cannot_be_is_refused_and_nothing_written() {
+        for size in [0, 1, 8, 23, 1 << 40, usize::MAX] {
+            assert_eq!(filled(size), None, "{size}");
+        }
+        let mut sample = Sample { struct_size: 0, a: 7, b: 7 };
+        // SAFETY: a valid struct.
+        let failure = unsafe {
+            clear(&mut sample);
+            check(&mut sample, "out").unwrap_err()
+        };
+        assert_eq!(failure.status, QY_ERR_INVALID_ARGUMENT);
+        assert!(failure.message.contains("'out->struct_size' is 0"), "{}", failure.message);
+        assert_eq!(sample, Sample { struct_size: 0, a: 7, b: 7 });
+    }
+}
