@@ -57,15 +57,13 @@ def not_before_exit(number: int | None) -> None:
         _at_exit.pop(number, None)
 
 
-@_native.EVENT_CALLBACK
-def on_event(address: int, number: int) -> None:
+def _on_event(address: int, number: int) -> None:
     target = _table.get(number)
     if target is not None:
         target(address)
 
 
-@_native.LISTEN_CALLBACK
-def on_listen(event: int, data: int, size: int, number: int) -> None:
+def _on_listen(event: int, data: int, size: int, number: int) -> None:
     target = _table.get(number)
     try:
         if target is not None:
@@ -75,8 +73,7 @@ def on_listen(event: int, data: int, size: int, number: int) -> None:
             forget(number)
 
 
-@_native.LOG_CALLBACK
-def on_log(level: int, target: int, target_len: int, text: int, size: int, number: int) -> None:
+def _on_log(level: int, target: int, target_len: int, text: int, size: int, number: int) -> None:
     write = _table.get(number)
     if write is not None:
         write(
@@ -86,9 +83,14 @@ def on_log(level: int, target: int, target_len: int, text: int, size: int, numbe
         )
 
 
-@_native.DROP_CALLBACK
-def on_drop(number: int) -> None:
+def _on_drop(number: int) -> None:
     forget(number)
+
+
+on_event = _native.EVENT_CALLBACK(_on_event)
+on_listen = _native.LISTEN_CALLBACK(_on_listen)
+on_log = _native.LOG_CALLBACK(_on_log)
+on_drop = _native.DROP_CALLBACK(_on_drop)
 
 
 @atexit.register
