@@ -3,7 +3,7 @@
 //
 //     test_latency [HOST:PORT] [--messages N] [--rate R] [--size B] [--ws]
 //
-// Without HOST:PORT it starts a server in this process. --ws sends over a WebSocket instead of HTTP.
+// Without HOST:PORT it starts a server in this process. --ws sends over a WebSocket, not HTTP.
 // Exit code: 0 if every message came once and in order, 1 if not, 2 for a wrong command line.
 
 #include "qyun_compat.hpp"
@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
+#include <cmath>
 #include <condition_variable>
 #include <cstdio>
 #include <cstring>
@@ -79,9 +80,9 @@ std::int64_t now_ns() {
       .count();
 }
 
-// A message reads RUN:INDEX:SENT_NS:xxxx. RUN tells this test's messages from those of others on the
-// channel. INDEX counts up from 0; the one after the last message is the end mark: since a channel
-// keeps its order, all that were sent before it have come, or never will.
+// A message reads RUN:INDEX:SENT_NS:xxxx. RUN tells this test's messages from those of others on
+// the channel. INDEX counts up from 0; the one after the last message is the end mark: since a
+// channel keeps its order, all that were sent before it have come, or never will.
 class Receiver {
  public:
   Receiver(std::string run, unsigned messages) : run_(std::move(run) + ':'), messages_(messages) {}
@@ -152,8 +153,8 @@ void print_figures(std::vector<std::int64_t> latencies) {
   std::sort(latencies.begin(), latencies.end());
   // The smallest latency that at least this share of the messages did not exceed.
   const auto percentile = [&](double share) {
-    const auto rank = static_cast<std::size_t>(share * static_cast<double>(latencies.size()) + 0.999999);
-    return static_cast<double>(latencies[std::clamp<std::size_t>(rank, 1, latencies.size()) - 1]) / 1e6;
+    const double rank = std::ceil(share * static_cast<double>(latencies.size()));
+    return static_cast<double>(latencies[static_cast<std::size_t>(rank) - 1]) / 1e6;
   };
   const double sum = std::accumulate(latencies.begin(), latencies.end(), 0.0);
   std::printf("latency: average %.3f ms, p50 %.3f ms, p99 %.3f ms\n",

@@ -23,7 +23,6 @@ AWKWARD = [
     "青云 你好",
     "🚀👩‍👩‍👧",
     "\"quoted\" 'and' \\escaped\\",
-    ".", "..",
     "../../etc/passwd",
     "a+b;c,d:e@f",
 ]

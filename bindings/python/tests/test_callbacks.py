@@ -132,7 +132,10 @@ def test_a_slow_callback_delays_no_other_subscription(
 
 def test_notices_reach_a_callback_too(server: qyun.Server, client: qyun.Client) -> None:
     notices: list[qyun.Notice] = []
-    messages = client.subscribe("test", lambda message: None, on_notice=notices.append)
+    hear = Collector()
+    messages = client.subscribe("test", hear, on_notice=notices.append)
+    server.publish("test", "x")
+    assert hear.wait(1) == ["x"]
     messages.close_wait(PATIENCE)
     assert [notice.type for notice in notices] == [
         qyun.EventType.CONNECTED,

@@ -13,7 +13,7 @@ def test_create_listen_send_stop(server: qyun.Server, name: str) -> None:
     qyun.create_channel(server.address, name)
     with pytest.raises(qyun.ChannelExists) as caught:
         qyun.create_channel(server.address, name)
-    assert name in str(caught.value)
+    assert server.address in str(caught.value)
     hear = Collector()
     qyun.listen_channel(server.address, name, hear)
     qyun.send_message(server.address, name, "x")
@@ -45,8 +45,9 @@ def test_a_nul_cannot_be_sent_and_is_not_cut(server: qyun.Server) -> None:
 
 def test_what_is_not_there(server: qyun.Server) -> None:
     hear = Collector()
-    with pytest.raises(qyun.ChannelNotFound):
+    with pytest.raises(qyun.ChannelNotFound) as refused:
         qyun.send_message(server.address, "nowhere", "x")
+    assert server.address in str(refused.value) and "nowhere" in str(refused.value)
     with pytest.raises(qyun.ChannelNotFound):
         qyun.listen_channel(server.address, "nowhere", hear)
     with pytest.raises(qyun.NotFound):
@@ -62,7 +63,10 @@ def test_what_is_not_there(server: qyun.Server) -> None:
 
 def test_listeners_hear_of_their_start_and_end(server: qyun.Server) -> None:
     notices: list[qyun.Notice] = []
-    qyun.listen_channel(server.address, "test", Collector(), on_notice=notices.append)
+    hear = Collector()
+    qyun.listen_channel(server.address, "test", hear, on_notice=notices.append)
+    qyun.send_message(server.address, "test", "x")
+    assert hear.wait(1) == ["x"]
     qyun.stop_listening(server.address, "test")
     assert [notice.type for notice in notices] == [
         qyun.EventType.CONNECTED,

@@ -78,7 +78,8 @@ def test_without_a_library_the_error_says_where_it_looked(bare: Path) -> None:
                 for name in _FUNCTIONS
                 if not name.startswith("qy_abi")
             )
-            + "int qy_abi_check(int v) { return -22; } unsigned qy_abi_version(void) { return 99; }",
+            + "int qy_abi_check(int v) { return -22; }"
+            + "unsigned qy_abi_version(void) { return 99; }",
             "has ABI version 99, this package needs 1",
         ),
     ],

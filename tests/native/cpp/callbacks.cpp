@@ -164,10 +164,10 @@ TEST(what_a_callback_throws_is_reported_and_messages_go_on) {
 }
 
 TEST(a_log_handler_is_destroyed_when_it_is_replaced) {
-  qyun::set_log(QY_LOG_TRACE, [held = Tracked()](std::int32_t, std::string_view, std::string_view) {});
-  CHECK(alive == 1);
-  qyun::set_log(QY_LOG_ERROR, [held = Tracked()](std::int32_t, std::string_view, std::string_view) {});
-  CHECK(alive == 1);
+  for (const auto level : {QY_LOG_TRACE, QY_LOG_ERROR}) {
+    qyun::set_log(level, [held = Tracked()](std::int32_t, std::string_view, std::string_view) {});
+    CHECK(alive == 1);
+  }
   qyun::clear_log();
   CHECK(alive == 0);
 }

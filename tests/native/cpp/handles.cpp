@@ -16,8 +16,9 @@ using check::patience;
 namespace {
 
 template <class T>
-constexpr bool move_only = std::is_nothrow_move_constructible_v<T> && std::is_move_assignable_v<T> &&
-                           !std::is_copy_constructible_v<T> && !std::is_copy_assignable_v<T>;
+constexpr bool move_only =
+    std::is_nothrow_move_constructible_v<T> && std::is_move_assignable_v<T> &&
+    !std::is_copy_constructible_v<T> && !std::is_copy_assignable_v<T>;
 static_assert(move_only<qyun::server> && move_only<qyun::client> && move_only<qyun::options>);
 static_assert(move_only<qyun::subscription> && move_only<qyun::batch>);
 static_assert(!std::is_default_constructible_v<qyun::server>);

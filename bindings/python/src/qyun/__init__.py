@@ -1,5 +1,5 @@
-"""Qyun (青云) broadcasts messages over channels in real time: a server and a client, in this process
-or across the network.
+"""Qyun (青云) broadcasts messages over channels in real time: a server and a client, in this
+process or across the network.
 
 >>> import qyun
 >>> server = qyun.Server(listen="127.0.0.1:0")

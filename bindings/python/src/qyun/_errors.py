@@ -6,7 +6,7 @@ from __future__ import annotations
 class Error(Exception):
     """What failed, with which value, and what to do: the library's text."""
 
-    #: The status of the C ABI, such as -11 for ``QY_ERR_TIMEOUT``; 0 if the library has no part in it.
+    #: The status of the C ABI, such as -11 for ``QY_ERR_TIMEOUT``.
     code: int = 0
 
     def __init__(self, message: str, code: int | None = None) -> None:

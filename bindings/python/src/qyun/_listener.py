@@ -64,6 +64,7 @@ class Listener:
     async def aclose(self) -> None:
         """Ends the subscription; a task that waits for a message sees the end."""
         self._closed = True
+        self._ready.clear()
         if self._subscription is not None:
             self._subscription.close()
 
@@ -102,7 +103,7 @@ def _close_result(making: asyncio.Future[Subscription]) -> None:
 
 
 async def _readable(fd: int) -> None:
-    """Waits until `fd` is readable. The loop knows it only for that time, so that it can be closed."""
+    """Waits until `fd` is readable. The loop knows it for that time only: it may be closed later."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
 

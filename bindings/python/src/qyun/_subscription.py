@@ -93,17 +93,29 @@ class Subscription:
         return self
 
     def __next__(self) -> Message:
-        if not self._ready:
+        while True:
+            left = self._leftover(1)
+            if left:
+                return left[0]
             try:
                 self._ready.extend(self._recv(BATCH, None))
             except Closed:
                 raise StopIteration from None
-        return self._ready.popleft()
+
+    def _leftover(self, limit: int) -> list[Message]:
+        """What an iteration took and did not yield yet. Other threads may take from it too."""
+        left: list[Message] = []
+        try:
+            while len(left) < limit:
+                left.append(self._ready.popleft())
+        except IndexError:
+            pass
+        return left
 
     def _recv(self, limit: int, timeout: float | None) -> list[Message]:
-        if self._ready:  # left by an iteration that was broken off
-            count = min(limit, len(self._ready))
-            return [self._ready.popleft() for _ in range(count)]
+        left = self._leftover(limit)
+        if left:
+            return left
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             taken = self.take(limit)
@@ -157,9 +169,10 @@ class Subscription:
     def close(self) -> None:
         """Ends the subscription without waiting; from any thread or callback, and again.
 
-        What waits can still be received.
+        What waits and was not received is dropped.
         """
         check(lib.qy_subscription_close(self._handle))
+        self._ready.clear()
         self._client._forget(self)
 
     def close_wait(self, timeout: float | None = None) -> None:
