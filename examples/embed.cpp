@@ -38,11 +38,12 @@ int main(int argc, char** argv) try {
     return 1;
   }
 
-  const auto totals = server.counters();
-  std::cout << totals.published << " published, " << totals.delivered << " delivered" << std::endl;
   news.close();
   client.close();
-  return server.stop(5s) ? 0 : 1;
+  const bool all_went = server.stop(5s);
+  const auto totals = server.counters();  // final, now that it is stopped
+  std::cout << totals.published << " published, " << totals.delivered << " delivered" << std::endl;
+  return all_went ? 0 : 1;
 } catch (const qyun::error& error) {
   std::cerr << "embed: " << error.what() << " (" << error.name() << ")\n";
   return 1;

@@ -22,7 +22,9 @@ def main(listen: str = "127.0.0.1:0") -> None:
             server.publish("news", "bye")
             while (message := news.recv(timeout=10)).text != "bye":
                 print(f"{message.channel} {message.offset}: {message.text}")
-        totals = server.counters
+        client.close()
+        server.stop()
+        totals = server.counters  # final, now that it is stopped
         print(f"{totals.published} published, {totals.delivered} delivered")
 
 
