@@ -342,17 +342,18 @@ qy_status qy_send_message(const char *host, const char *channel, const char *mes
 
 /**
  * Listens to `channel` until qy_stop_listening or qy_shutdown. Returns when the subscription is
- * live: what is sent from then on arrives. A lost connection is restored, with an
+ * live: what is sent from then on arrives. A lost connection is restored, with a
  * QY_EVENT_ERROR and a QY_EVENT_CONNECTED between.
  *
  * The calls come from a delivery thread, one at a time; the thread that called this function may
  * end. `user_data` stays the caller's and must live until QY_EVENT_CLOSED. When the function
  * fails, `callback` is never called.
  *
- * Threads: any. Blocks: until the subscription is live, at most the connect and request timeouts.
- * In callbacks: yes.
+ * Threads: any. Blocks: until the subscription is live, at most the connect timeout. In callbacks:
+ * yes, but not on the I/O thread (QY_DELIVER_INLINE).
  * Errors: QY_ERR_CHANNEL_NOT_FOUND, QY_ERR_INVALID_NAME, QY_ERR_INVALID_URL, QY_ERR_INVALID_UTF8,
- * QY_ERR_CONNECT, QY_ERR_TIMEOUT, QY_ERR_REFUSED, QY_ERR_PROTOCOL, QY_ERR_IO.
+ * QY_ERR_CONNECT, QY_ERR_TIMEOUT, QY_ERR_REFUSED, QY_ERR_PROTOCOL, QY_ERR_IO,
+ * QY_ERR_WOULD_DEADLOCK on the I/O thread.
  */
 qy_status qy_listen_channel(const char *host,
                             const char *channel,
@@ -362,9 +363,11 @@ qy_status qy_listen_channel(const char *host,
 /**
  * Ends every listener that qy_listen_channel started on this host and channel. Each gets its
  * QY_EVENT_CLOSED, and no callback of theirs runs any more when the function returns, unless it is
- * called in one of these callbacks: then that one ends after it returned.
+ * called where it may not wait for that: in one of these callbacks, in one that one of these waits
+ * for, or on the I/O thread (QY_DELIVER_INLINE). Then they end after it returned.
  *
- * Threads: any. Blocks: until the callbacks have returned. In callbacks: yes.
+ * Threads: any. Blocks: until the callbacks have returned. In callbacks: yes, without waiting as
+ * said.
  * Errors: QY_ERR_NOT_FOUND when there is no such listener, QY_ERR_INVALID_NAME,
  * QY_ERR_INVALID_URL, QY_ERR_INVALID_UTF8.
  */
@@ -1017,9 +1020,9 @@ qy_status qy_client_subscribe(qy_client *client,
  *
  * Threads: any, several at once; each event goes to one of them. Blocks: at most `timeout_ms`;
  * closing wakes it. In callbacks: yes, but without waiting on the I/O thread (QY_DELIVER_INLINE).
- * Errors: QY_ERR_TIMEOUT when no event came, QY_ERR_CLOSED after the last one was taken,
- * QY_ERR_INVALID_ARGUMENT for a subscription with a callback, QY_ERR_WOULD_DEADLOCK on the I/O
- * thread.
+ * Errors: QY_ERR_TIMEOUT when no event came, QY_ERR_CLOSED after the last one (QY_EVENT_CLOSED, when
+ * the server ended it) was taken or the program closed it, QY_ERR_INVALID_ARGUMENT for a
+ * subscription with a callback, QY_ERR_WOULD_DEADLOCK on the I/O thread.
  */
 qy_status qy_subscription_recv(qy_subscription *subscription,
                                uint32_t timeout_ms,
@@ -1060,15 +1063,16 @@ const qy_event *qy_batch_events(const qy_batch *batch);
 void qy_batch_free(qy_batch *batch);
 
 /**
- * Tells a descriptor that is readable (level-triggered) while an event waits or the subscription
- * has ended. It is made on first use and belongs to the subscription: watch it, but do not read,
+ * Tells a descriptor that is readable (level-triggered) while an event waits, and when the
+ * subscription has ended until a receiving call has told so. It is made on first use and belongs to the subscription: watch it, but do not read,
  * write or close it, and watch it no longer when the subscription is freed. `*out` is -1 when the
  * function fails.
  *
  * Threads: any. Blocks: never. In callbacks: yes.
  * Errors: QY_ERR_IO, QY_ERR_INVALID_ARGUMENT for a subscription with a callback.
  */
-qy_status qy_subscription_fd(qy_subscription *subscription, int *out);
+qy_status qy_subscription_fd(qy_subscription *subscription,
+                             int *out);
 
 /**
  * Tells how many messages were dropped because the subscription's queue was full.
@@ -1091,9 +1095,9 @@ qy_status qy_subscription_last_error(const qy_subscription *subscription,
                                      size_t *needed);
 
 /**
- * Ends the subscription. Waiting calls return QY_ERR_CLOSED once what was queued is taken; a
- * callback that runs finishes, and only the one that tells QY_EVENT_CLOSED still comes. Safe to
- * call again. The handle must still be freed.
+ * Ends the subscription. Receiving calls, those that wait and later ones, return QY_ERR_CLOSED, and
+ * what was queued is given up; a callback that runs finishes, and only the one that tells
+ * QY_EVENT_CLOSED still comes. Safe to call again. The handle must still be freed.
  *
  * Threads: any. Blocks: never. In callbacks: yes.
  * Errors: none of its own.
@@ -1105,9 +1109,9 @@ qy_status qy_subscription_close(qy_subscription *subscription);
  * `drop` has run.
  *
  * Threads: any. Blocks: at most `timeout_ms`. In callbacks: yes, but not in one of this very
- * subscription.
- * Errors: QY_ERR_TIMEOUT when a callback still runs, QY_ERR_WOULD_DEADLOCK in a callback of this
- * subscription; it is closed all the same.
+ * subscription, one that this one waits for, or on the I/O thread (QY_DELIVER_INLINE).
+ * Errors: QY_ERR_TIMEOUT when a callback still runs, QY_ERR_WOULD_DEADLOCK in a callback that may
+ * not wait for it; it is closed all the same.
  */
 qy_status qy_subscription_close_wait(qy_subscription *subscription, uint32_t timeout_ms);
 

@@ -11,7 +11,7 @@
 pub mod client;
 mod error;
 pub mod ffi;
-mod fork;
+pub(crate) mod fork;
 pub mod hub;
 pub mod options;
 pub mod server;

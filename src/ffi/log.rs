@@ -62,6 +62,7 @@ pub type qy_log_callback = Option<
 
 /// The registered callback. Whoever logs holds a share while it calls; the last share drops it.
 struct Sink {
+    level: LevelFilter,
     callback: unsafe extern "C" fn(i32, *const c_char, usize, *const c_char, usize, *mut c_void),
     user_data: UserData,
 }
@@ -98,6 +99,10 @@ impl Log for Logger {
         let Some(sink) = SINK.get().lock().unwrap_or_else(PoisonError::into_inner).clone() else {
             return;
         };
+        // The level may have been another one's when the record passed it.
+        if record.level() > sink.level {
+            return;
+        }
         let target = record.target();
         let message = record.args().to_string();
         let _ = IN_CALLBACK.try_with(|inside| inside.set(true));
@@ -145,7 +150,7 @@ pub unsafe extern "C" fn qy_set_log_callback(
         Some(callback) => {
             let level = level_filter(max_level)?;
             claim_log_facility()?;
-            replace(level, Some(Arc::new(Sink { callback, user_data })));
+            replace(level, Some(Arc::new(Sink { level, callback, user_data })));
             Ok(())
         }
     })

@@ -97,17 +97,18 @@ pub unsafe extern "C" fn qy_send_message(
 }
 
 /// Listens to `channel` until qy_stop_listening or qy_shutdown. Returns when the subscription is
-/// live: what is sent from then on arrives. A lost connection is restored, with an
+/// live: what is sent from then on arrives. A lost connection is restored, with a
 /// QY_EVENT_ERROR and a QY_EVENT_CONNECTED between.
 ///
 /// The calls come from a delivery thread, one at a time; the thread that called this function may
 /// end. `user_data` stays the caller's and must live until QY_EVENT_CLOSED. When the function
 /// fails, `callback` is never called.
 ///
-/// Threads: any. Blocks: until the subscription is live, at most the connect and request timeouts.
-/// In callbacks: yes.
+/// Threads: any. Blocks: until the subscription is live, at most the connect timeout. In callbacks:
+/// yes, but not on the I/O thread (QY_DELIVER_INLINE).
 /// Errors: QY_ERR_CHANNEL_NOT_FOUND, QY_ERR_INVALID_NAME, QY_ERR_INVALID_URL, QY_ERR_INVALID_UTF8,
-/// QY_ERR_CONNECT, QY_ERR_TIMEOUT, QY_ERR_REFUSED, QY_ERR_PROTOCOL, QY_ERR_IO.
+/// QY_ERR_CONNECT, QY_ERR_TIMEOUT, QY_ERR_REFUSED, QY_ERR_PROTOCOL, QY_ERR_IO,
+/// QY_ERR_WOULD_DEADLOCK on the I/O thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qy_listen_channel(
     host: *const c_char,
@@ -133,9 +134,11 @@ pub unsafe extern "C" fn qy_listen_channel(
 
 /// Ends every listener that qy_listen_channel started on this host and channel. Each gets its
 /// QY_EVENT_CLOSED, and no callback of theirs runs any more when the function returns, unless it is
-/// called in one of these callbacks: then that one ends after it returned.
+/// called where it may not wait for that: in one of these callbacks, in one that one of these waits
+/// for, or on the I/O thread (QY_DELIVER_INLINE). Then they end after it returned.
 ///
-/// Threads: any. Blocks: until the callbacks have returned. In callbacks: yes.
+/// Threads: any. Blocks: until the callbacks have returned. In callbacks: yes, without waiting as
+/// said.
 /// Errors: QY_ERR_NOT_FOUND when there is no such listener, QY_ERR_INVALID_NAME,
 /// QY_ERR_INVALID_URL, QY_ERR_INVALID_UTF8.
 #[unsafe(no_mangle)]

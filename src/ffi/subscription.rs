@@ -201,9 +201,9 @@ fn delivery(
 ///
 /// Threads: any, several at once; each event goes to one of them. Blocks: at most `timeout_ms`;
 /// closing wakes it. In callbacks: yes, but without waiting on the I/O thread (QY_DELIVER_INLINE).
-/// Errors: QY_ERR_TIMEOUT when no event came, QY_ERR_CLOSED after the last one was taken,
-/// QY_ERR_INVALID_ARGUMENT for a subscription with a callback, QY_ERR_WOULD_DEADLOCK on the I/O
-/// thread.
+/// Errors: QY_ERR_TIMEOUT when no event came, QY_ERR_CLOSED after the last one (QY_EVENT_CLOSED, when
+/// the server ended it) was taken or the program closed it, QY_ERR_INVALID_ARGUMENT for a
+/// subscription with a callback, QY_ERR_WOULD_DEADLOCK on the I/O thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qy_subscription_recv(
     subscription: *mut qy_subscription,
@@ -292,8 +292,8 @@ pub unsafe extern "C" fn qy_batch_free(batch: *mut qy_batch) {
     });
 }
 
-/// Tells a descriptor that is readable (level-triggered) while an event waits or the subscription
-/// has ended. It is made on first use and belongs to the subscription: watch it, but do not read,
+/// Tells a descriptor that is readable (level-triggered) while an event waits, and when the
+/// subscription has ended until a receiving call has told so. It is made on first use and belongs to the subscription: watch it, but do not read,
 /// write or close it, and watch it no longer when the subscription is freed. `*out` is -1 when the
 /// function fails.
 ///
@@ -363,9 +363,9 @@ pub unsafe extern "C" fn qy_subscription_last_error(
     })
 }
 
-/// Ends the subscription. Waiting calls return QY_ERR_CLOSED once what was queued is taken; a
-/// callback that runs finishes, and only the one that tells QY_EVENT_CLOSED still comes. Safe to
-/// call again. The handle must still be freed.
+/// Ends the subscription. Receiving calls, those that wait and later ones, return QY_ERR_CLOSED, and
+/// what was queued is given up; a callback that runs finishes, and only the one that tells
+/// QY_EVENT_CLOSED still comes. Safe to call again. The handle must still be freed.
 ///
 /// Threads: any. Blocks: never. In callbacks: yes.
 /// Errors: none of its own.
@@ -386,9 +386,9 @@ pub unsafe extern "C" fn qy_subscription_close(subscription: *mut qy_subscriptio
 /// `drop` has run.
 ///
 /// Threads: any. Blocks: at most `timeout_ms`. In callbacks: yes, but not in one of this very
-/// subscription.
-/// Errors: QY_ERR_TIMEOUT when a callback still runs, QY_ERR_WOULD_DEADLOCK in a callback of this
-/// subscription; it is closed all the same.
+/// subscription, one that this one waits for, or on the I/O thread (QY_DELIVER_INLINE).
+/// Errors: QY_ERR_TIMEOUT when a callback still runs, QY_ERR_WOULD_DEADLOCK in a callback that may
+/// not wait for it; it is closed all the same.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qy_subscription_close_wait(
     subscription: *mut qy_subscription,

@@ -1,0 +1,76 @@
+# Builds and installs libqyun and the `qyun` command. Needs cargo, and for the tests cmake and a C
+# and C++ compiler.
+#
+#   make                          build
+#   make install PREFIX=/usr/local DESTDIR=
+#   make uninstall PREFIX=/usr/local DESTDIR=
+#   make native-check             the tests in C, against a staged installation
+#   make native-memcheck          those of them that run under valgrind
+#   make clean
+
+PREFIX     ?= /usr/local
+LIBDIR     ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+BINDIR     ?= $(PREFIX)/bin
+DESTDIR    ?=
+# release or debug
+PROFILE    ?= release
+
+CARGO   ?= cargo
+INSTALL ?= install
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+SONAME  := libqyun.so.0
+SHARED  := libqyun.so.$(VERSION)
+OUT     := $(or $(CARGO_TARGET_DIR),target)/$(PROFILE)
+STAGE   := $(abspath stage)
+
+# What a static link of libqyun.a needs beside it.
+STATIC_LIBS := -lutil -lrt -lpthread -lm -ldl
+
+SUBSTITUTE = sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
+	-e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' -e 's|@VERSION@|$(VERSION)|g' \
+	-e 's|@SONAME@|$(SONAME)|g' -e 's|@SHARED@|$(SHARED)|g' \
+	-e 's|@STATIC_LIBS@|$(STATIC_LIBS)|g'
+
+.PHONY: all install uninstall stage native-check native-memcheck clean
+
+all:
+	$(CARGO) build --locked $(if $(filter release,$(PROFILE)),--release)
+
+install: all
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(INCLUDEDIR) $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/qyun)
+	$(INSTALL) -m 755 $(OUT)/qyun $(DESTDIR)$(BINDIR)/qyun
+	$(INSTALL) -m 644 include/qyun.h $(DESTDIR)$(INCLUDEDIR)/qyun.h
+	if [ -e bindings/cpp/qyun.hpp ]; then \
+		$(INSTALL) -m 644 bindings/cpp/qyun.hpp $(DESTDIR)$(INCLUDEDIR)/qyun.hpp; fi
+	$(INSTALL) -m 755 $(OUT)/libqyun.so $(DESTDIR)$(LIBDIR)/$(SHARED)
+	ln -sf $(SHARED) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libqyun.so
+	$(INSTALL) -m 644 $(OUT)/libqyun.a $(DESTDIR)$(LIBDIR)/libqyun.a
+	$(SUBSTITUTE) packaging/qyun.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/qyun.pc
+	$(SUBSTITUTE) packaging/cmake/qyunConfig.cmake.in > $(DESTDIR)$(LIBDIR)/cmake/qyun/qyunConfig.cmake
+	$(SUBSTITUTE) packaging/cmake/qyunConfigVersion.cmake.in \
+		> $(DESTDIR)$(LIBDIR)/cmake/qyun/qyunConfigVersion.cmake
+
+uninstall:
+	$(RM) $(DESTDIR)$(BINDIR)/qyun $(addprefix $(DESTDIR)$(INCLUDEDIR)/,qyun.h qyun.hpp)
+	$(RM) $(addprefix $(DESTDIR)$(LIBDIR)/,$(SHARED) $(SONAME) libqyun.so libqyun.a pkgconfig/qyun.pc)
+	$(RM) -r $(DESTDIR)$(LIBDIR)/cmake/qyun
+
+# An installation of this source tree for its own tests.
+stage:
+	$(MAKE) install PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib INCLUDEDIR=$(STAGE)/include \
+		BINDIR=$(STAGE)/bin DESTDIR=
+
+native-check: stage
+	cmake -S tests/native -B $(OUT)/native -DCMAKE_PREFIX_PATH=$(STAGE) -DCMAKE_BUILD_TYPE=Debug
+	cmake --build $(OUT)/native
+	ctest --test-dir $(OUT)/native --output-on-failure -LE valgrind
+
+native-memcheck: native-check
+	ctest --test-dir $(OUT)/native --output-on-failure -L valgrind
+
+clean:
+	$(CARGO) clean
+	$(RM) -r $(STAGE)

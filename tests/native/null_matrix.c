@@ -1,0 +1,269 @@
+/* NULL for every pointer of every function: a status that names the parameter, or, where NULL has a
+   meaning, that meaning; never a crash. The table is complete: coverage.py compares it with the
+   header. Outputs must be cleared although the call fails. */
+#include "kit.h"
+
+static char host[64];
+static qy_options *options;
+static qy_server *server;
+static qy_client *client;
+static qy_subscription *sub;
+
+/* Outputs, set to something before each call. */
+static char buf[64];
+static size_t needed;
+static uint16_t port;
+static int32_t state;
+static int fd;
+static uint64_t dropped;
+static qy_option_info info;
+static qy_channel_info channel_info;
+static qy_server_counters server_counters;
+static qy_client_counters client_counters;
+static qy_position at;
+static qy_options *new_options;
+static qy_server *new_server;
+static qy_client *new_client;
+static qy_subscription *new_sub;
+static qy_batch *batch;
+
+static void dirty(void *memory, size_t size) {
+  memset(memory, 0x5a, size);
+  *(size_t *)memory = size;
+}
+
+static void dirty_all(void) {
+  memset(buf, 0x5a, sizeof buf);
+  needed = 99, port = 99, state = 99, fd = 99, dropped = 99;
+  dirty(&info, sizeof info);
+  dirty(&channel_info, sizeof channel_info);
+  dirty(&server_counters, sizeof server_counters);
+  dirty(&client_counters, sizeof client_counters);
+  dirty(&at, sizeof at);
+  new_options = (qy_options *)&at;
+  new_server = (qy_server *)&at;
+  new_client = (qy_client *)&at;
+  new_sub = (qy_subscription *)&at;
+  batch = (qy_batch *)&at;
+}
+
+/* NULL for `parameter` is refused and named, with the function. */
+#define REFUSED(function, parameter, ...)                                             \
+  do {                                                                                \
+    dirty_all();                                                                      \
+    CHECK_STATUS(function(__VA_ARGS__), QY_ERR_INVALID_ARGUMENT);                     \
+    check_error(#function ": '" #parameter "' is NULL");                              \
+  } while (0)
+
+/* NULL for `parameter` means something, and the call does `expected`. */
+#define ALLOWED(function, parameter, expected, ...)                                   \
+  do {                                                                                \
+    dirty_all();                                                                      \
+    CHECK_STATUS(function(__VA_ARGS__), expected);                                    \
+  } while (0)
+
+/* NULL for the only parameter of a function without a status. */
+#define HARMLESS(function, parameter, expression) CHECK((expression, 1))
+
+static void on_event(const qy_event *event, void *user_data) { (void)event, (void)user_data; }
+
+static void on_listen(int32_t event, const char *data, size_t len, void *user_data) {
+  (void)event, (void)data, (void)len, (void)user_data;
+}
+
+static void on_log(int32_t level, const char *target, size_t target_len, const char *message,
+                   size_t message_len, void *user_data) {
+  (void)level, (void)target, (void)target_len, (void)message, (void)message_len, (void)user_data;
+}
+
+static void on_channel(const qy_channel_info *channel, void *user_data) {
+  (void)channel, (void)user_data;
+}
+
+static int drops;
+
+static void on_drop(void *user_data) { (void)user_data, drops++; }
+
+static void general(void) {
+  dirty_all();
+  CHECK_STATUS(qy_options_new(QY_OPTIONS_SERVER, NULL), QY_ERR_INVALID_ARGUMENT);
+  ALLOWED(qy_last_error, buf, QY_ERR_BUFFER_TOO_SMALL, NULL, 0, &needed);
+  CHECK(needed > 1);
+  ALLOWED(qy_last_error, needed, QY_OK, buf, sizeof buf, NULL);
+  ALLOWED(qy_set_log_callback, callback, QY_OK, QY_LOG_INFO, NULL, buf, on_drop);
+  ALLOWED(qy_set_log_callback, user_data, QY_OK, QY_LOG_ERROR, on_log, NULL, on_drop);
+  ALLOWED(qy_set_log_callback, drop, QY_OK, QY_LOG_ERROR, on_log, buf, NULL);
+  CHECK_OK(qy_set_log_callback(0, NULL, NULL, NULL));
+  CHECK(drops == 2);
+}
+
+static void one_shot(void) {
+  REFUSED(qy_create_channel, host, NULL, "x");
+  REFUSED(qy_create_channel, name, host, NULL);
+  REFUSED(qy_send_message, host, NULL, "test", "x");
+  REFUSED(qy_send_message, channel, host, NULL, "x");
+  REFUSED(qy_send_message, message, host, "test", NULL);
+  REFUSED(qy_listen_channel, host, NULL, "test", on_listen, NULL);
+  REFUSED(qy_listen_channel, channel, host, NULL, on_listen, NULL);
+  REFUSED(qy_listen_channel, callback, host, "test", NULL, buf);
+  ALLOWED(qy_listen_channel, user_data, QY_OK, host, "test", on_listen, NULL);
+  REFUSED(qy_stop_listening, host, NULL, "test");
+  REFUSED(qy_stop_listening, channel, host, NULL);
+  CHECK_OK(qy_stop_listening(host, "test"));
+}
+
+static void option(void) {
+  REFUSED(qy_options_new, out, QY_OPTIONS_SERVER, NULL);
+  HARMLESS(qy_options_free, options, qy_options_free(NULL));
+  REFUSED(qy_options_set, options, NULL, "shards", "1");
+  REFUSED(qy_options_set, key, options, NULL, "1");
+  REFUSED(qy_options_set, value, options, "shards", NULL);
+  REFUSED(qy_options_set_int, options, NULL, "shards", 1);
+  REFUSED(qy_options_set_int, key, options, NULL, 1);
+  REFUSED(qy_options_describe, out, QY_OPTIONS_SERVER, 0, NULL);
+  dirty_all();
+  CHECK_STATUS(qy_options_new(0, &new_options), QY_ERR_INVALID_ARGUMENT);
+  CHECK(new_options == NULL);
+}
+
+static void servers(void) {
+  ALLOWED(qy_server_start, options, QY_ERR_ADDRESS_IN_USE, NULL, &new_server);
+  CHECK(new_server == NULL);
+  REFUSED(qy_server_start, out, options, NULL);
+  REFUSED(qy_server_address, server, NULL, buf, sizeof buf, &needed);
+  CHECK(buf[0] == 0 && needed == 0);
+  ALLOWED(qy_server_address, buf, QY_ERR_BUFFER_TOO_SMALL, server, NULL, 0, &needed);
+  REFUSED(qy_server_address, buf, server, NULL, 1, &needed);
+  ALLOWED(qy_server_address, needed, QY_OK, server, buf, sizeof buf, NULL);
+  REFUSED(qy_server_port, server, NULL, &port);
+  CHECK(port == 0);
+  REFUSED(qy_server_port, out, server, NULL);
+  REFUSED(qy_server_create_channel, server, NULL, "x");
+  REFUSED(qy_server_create_channel, name, server, NULL);
+  REFUSED(qy_server_delete_channel, server, NULL, "x");
+  REFUSED(qy_server_delete_channel, name, server, NULL);
+  REFUSED(qy_server_channel_info, server, NULL, "test", &channel_info);
+  CHECK(channel_info.epoch == 0 && channel_info.name == NULL);
+  REFUSED(qy_server_channel_info, name, server, NULL, &channel_info);
+  REFUSED(qy_server_channel_info, out, server, "test", NULL);
+  REFUSED(qy_server_list_channels, server, NULL, on_channel, NULL);
+  REFUSED(qy_server_list_channels, visitor, server, NULL, NULL);
+  ALLOWED(qy_server_list_channels, user_data, QY_OK, server, on_channel, NULL);
+  REFUSED(qy_server_publish, server, NULL, "test", QY_TEXT, "x", 1, &at);
+  CHECK(at.epoch == 0 && at.offset == 0);
+  REFUSED(qy_server_publish, channel, server, NULL, QY_TEXT, "x", 1, &at);
+  REFUSED(qy_server_publish, data, server, "test", QY_TEXT, NULL, 1, &at);
+  ALLOWED(qy_server_publish, data, QY_OK, server, "test", QY_TEXT, NULL, 0, &at);
+  ALLOWED(qy_server_publish, out, QY_OK, server, "test", QY_TEXT, "x", 1, NULL);
+  REFUSED(qy_server_counters_get, server, NULL, &server_counters);
+  CHECK(server_counters.published == 0);
+  REFUSED(qy_server_counters_get, out, server, NULL);
+  REFUSED(qy_server_stop, server, NULL, 0);
+  HARMLESS(qy_server_free, server, qy_server_free(NULL));
+  REFUSED(qy_server_last_error, server, NULL, buf, sizeof buf, &needed);
+  REFUSED(qy_server_last_error, buf, server, NULL, 1, &needed);
+  ALLOWED(qy_server_last_error, needed, QY_OK, server, buf, sizeof buf, NULL);
+}
+
+static void clients(void) {
+  REFUSED(qy_client_open, host, NULL, NULL, &new_client);
+  CHECK(new_client == NULL);
+  ALLOWED(qy_client_open, options, QY_OK, host, NULL, &new_client);
+  qy_client_free(new_client);
+  REFUSED(qy_client_open, out, host, NULL, NULL);
+  REFUSED(qy_client_wait_connected, client, NULL, 0);
+  REFUSED(qy_client_state, client, NULL, &state);
+  CHECK(state == 0);
+  REFUSED(qy_client_state, out, client, NULL);
+  REFUSED(qy_client_counters_get, client, NULL, &client_counters);
+  CHECK(client_counters.received == 0);
+  REFUSED(qy_client_counters_get, out, client, NULL);
+  REFUSED(qy_client_create_channel, client, NULL, "x");
+  REFUSED(qy_client_create_channel, name, client, NULL);
+  REFUSED(qy_client_delete_channel, client, NULL, "x");
+  REFUSED(qy_client_delete_channel, name, client, NULL);
+  REFUSED(qy_client_publish, client, NULL, "test", QY_TEXT, "x", 1, &at);
+  REFUSED(qy_client_publish, channel, client, NULL, QY_TEXT, "x", 1, &at);
+  REFUSED(qy_client_publish, data, client, "test", QY_TEXT, NULL, 1, &at);
+  ALLOWED(qy_client_publish, out, QY_OK, client, "test", QY_TEXT, "x", 1, NULL);
+  REFUSED(qy_client_publish_nowait, client, NULL, "test", QY_TEXT, "x", 1);
+  REFUSED(qy_client_publish_nowait, channel, client, NULL, QY_TEXT, "x", 1);
+  REFUSED(qy_client_publish_nowait, data, client, "test", QY_TEXT, NULL, 1);
+  REFUSED(qy_client_last_error, client, NULL, buf, sizeof buf, &needed);
+  REFUSED(qy_client_last_error, buf, client, NULL, 1, &needed);
+  ALLOWED(qy_client_last_error, needed, QY_OK, client, buf, sizeof buf, NULL);
+  REFUSED(qy_client_close, client, NULL);
+  HARMLESS(qy_client_free, client, qy_client_free(NULL));
+}
+
+static void subscriptions(void) {
+  drops = 0;
+  REFUSED(qy_client_subscribe, client, NULL, "test", 0, on_event, buf, on_drop, &new_sub);
+  CHECK(new_sub == NULL && drops == 1);
+  REFUSED(qy_client_subscribe, channel, client, NULL, 0, on_event, buf, on_drop, &new_sub);
+  REFUSED(qy_client_subscribe, out, client, "test", 0, on_event, buf, on_drop, NULL);
+  CHECK(drops == 3);
+  ALLOWED(qy_client_subscribe, callback, QY_OK, client, "test", 0, NULL, buf, on_drop, &new_sub);
+  CHECK(drops == 4);
+  qy_subscription_free(new_sub);
+  ALLOWED(qy_client_subscribe, user_data, QY_OK, client, "test", 0, on_event, NULL, on_drop,
+          &new_sub);
+  CHECK_OK(qy_subscription_close_wait(new_sub, PATIENCE_MS));
+  CHECK(drops == 5);
+  qy_subscription_free(new_sub);
+  ALLOWED(qy_client_subscribe, drop, QY_OK, client, "test", 0, on_event, buf, NULL, &new_sub);
+  qy_subscription_free(new_sub);
+  dirty_all();
+  CHECK_STATUS(qy_client_subscribe(client, "test", QY_DELIVER_INLINE, NULL, NULL, NULL, &new_sub),
+               QY_ERR_INVALID_ARGUMENT);
+  CHECK_STATUS(qy_client_subscribe(client, "test", 2, on_event, NULL, NULL, &new_sub),
+               QY_ERR_INVALID_ARGUMENT);
+
+  REFUSED(qy_subscription_recv, subscription, NULL, 0, &batch);
+  CHECK(batch == NULL);
+  REFUSED(qy_subscription_recv, out, sub, 0, NULL);
+  REFUSED(qy_subscription_recv_many, subscription, NULL, 1, 0, &batch);
+  CHECK(batch == NULL);
+  REFUSED(qy_subscription_recv_many, out, sub, 1, 0, NULL);
+  HARMLESS(qy_batch_count, batch, qy_batch_count(NULL));
+  HARMLESS(qy_batch_events, batch, qy_batch_events(NULL));
+  HARMLESS(qy_batch_free, batch, qy_batch_free(NULL));
+  REFUSED(qy_subscription_fd, subscription, NULL, &fd);
+  CHECK(fd == -1);
+  REFUSED(qy_subscription_fd, out, sub, NULL);
+  REFUSED(qy_subscription_dropped, subscription, NULL, &dropped);
+  CHECK(dropped == 0);
+  REFUSED(qy_subscription_dropped, out, sub, NULL);
+  REFUSED(qy_subscription_last_error, subscription, NULL, buf, sizeof buf, &needed);
+  REFUSED(qy_subscription_last_error, buf, sub, NULL, 1, &needed);
+  ALLOWED(qy_subscription_last_error, needed, QY_OK, sub, buf, sizeof buf, NULL);
+  REFUSED(qy_subscription_close, subscription, NULL);
+  REFUSED(qy_subscription_close_wait, subscription, NULL, 0);
+  HARMLESS(qy_subscription_free, subscription, qy_subscription_free(NULL));
+}
+
+int main(void) {
+  server = server_new(host);
+  client = client_new(host);
+  sub = pull(client, "test");
+  CHECK_OK(qy_options_new(QY_OPTIONS_SERVER, &options));
+
+  /* The default address, for the case that starts a server with NULL for its options. */
+  qy_server *squatter = NULL;
+  qy_status squatting = qy_server_start(NULL, &squatter);
+  CHECK(squatting == QY_OK || squatting == QY_ERR_ADDRESS_IN_USE);
+
+  general();
+  one_shot();
+  option();
+  servers();
+  clients();
+  subscriptions();
+  qy_server_free(squatter);
+  qy_options_free(options);
+  qy_subscription_free(sub);
+  qy_client_free(client);
+  CHECK_OK(qy_shutdown(PATIENCE_MS));
+  qy_server_free(server);
+  return 0;
+}

@@ -1,0 +1,207 @@
+/* Every function may be called in a callback, on the delivery thread and inline. One that would wait
+   for that very callback says QY_ERR_WOULD_DEADLOCK at once. */
+#include "kit.h"
+
+static char host[64];
+static qy_server *server;
+static qy_client *client;
+
+struct call {
+  qy_subscription *own;
+  gate started, done, ends;
+  int on_io_thread;
+};
+
+static int visits;
+
+static void visit(const qy_channel_info *info, void *user_data) {
+  qy_channel_info again = {sizeof again, NULL, 0, 0, 0, 0, 0};
+  char name[256];
+  CHECK(user_data == NULL && info->struct_size == sizeof *info);
+  snprintf(name, sizeof name, "%.*s", (int)info->name_len, info->name);
+  CHECK_OK(qy_server_channel_info(server, name, &again));
+  CHECK(again.epoch == info->epoch && again.name == NULL);
+  visits++;
+}
+
+static void ignore(int32_t event, const char *data, size_t len, void *user_data) {
+  (void)event, (void)data, (void)len, (void)user_data;
+}
+
+static void ignore_event(const qy_event *event, void *user_data) { (void)event, (void)user_data; }
+
+static void ignore_log(int32_t level, const char *target, size_t target_len, const char *message,
+                       size_t message_len, void *user_data) {
+  (void)level, (void)target, (void)target_len, (void)message, (void)message_len, (void)user_data;
+}
+
+static void no_handle_needed(void) {
+  char text[64];
+  qy_option_info info = {sizeof info, NULL, NULL, NULL, NULL, 0, 0, NULL};
+  CHECK(qy_version() != NULL && qy_abi_version() == QY_ABI_VERSION);
+  CHECK_OK(qy_abi_check(QY_ABI_VERSION));
+  CHECK(qy_status_name(QY_OK) != NULL && qy_status_text(QY_OK) != NULL);
+  qy_last_error(text, sizeof text, NULL);
+  CHECK_OK(qy_options_describe(QY_OPTIONS_CLIENT, 0, &info));
+  CHECK_OK(qy_set_log_callback(QY_LOG_WARN, ignore_log, NULL, NULL));
+  CHECK_OK(qy_set_log_callback(0, NULL, NULL, NULL));
+}
+
+static qy_server *a_server(void) {
+  qy_options *options = NULL;
+  qy_server *other = NULL;
+  CHECK_OK(qy_options_new(QY_OPTIONS_SERVER, &options));
+  CHECK_OK(qy_options_set(options, "listen", "127.0.0.1:0"));
+  CHECK_OK(qy_options_set_int(options, "shards", 1));
+  CHECK_OK(qy_server_start(options, &other));
+  qy_options_free(options);
+  return other;
+}
+
+static void servers(void) {
+  char text[64];
+  uint16_t port = 0;
+  qy_server_counters counters = {0};
+  qy_server *other = a_server();
+  CHECK_OK(qy_server_address(other, text, sizeof text, NULL));
+  CHECK_OK(qy_server_port(other, &port));
+  CHECK_OK(qy_server_last_error(other, text, sizeof text, NULL));
+  CHECK_OK(qy_server_stop(other, 100));
+  qy_server_free(other);
+
+  CHECK_OK(qy_server_create_channel(server, "more"));
+  CHECK_OK(qy_server_publish(server, "more", QY_TEXT, "x", 1, NULL));
+  visits = 0;
+  CHECK_OK(qy_server_list_channels(server, visit, NULL));
+  CHECK(visits == 3);
+  counters.struct_size = sizeof counters;
+  CHECK_OK(qy_server_counters_get(server, &counters));
+  CHECK_OK(qy_server_delete_channel(server, "more"));
+}
+
+static void one_shots(void) {
+  CHECK_OK(qy_create_channel(host, "single"));
+  CHECK_OK(qy_send_message(host, "single", "x"));
+  CHECK_OK(qy_server_delete_channel(server, "single"));
+}
+
+/* What waits for an answer: on the I/O thread, which would bring it, it may not. */
+static void clients(struct call *call) {
+  qy_status waiting = call->on_io_thread ? QY_ERR_WOULD_DEADLOCK : QY_OK;
+  qy_client_counters counters = {sizeof counters, 0, 0, 0, 0};
+  qy_subscription *sub = NULL;
+  qy_batch *batch = NULL;
+  qy_client *other = NULL;
+  char text[64];
+  int32_t state = 0;
+  int fd = 0;
+  uint64_t dropped = 0;
+  CHECK_OK(qy_client_state(client, &state));
+  CHECK_OK(qy_client_counters_get(client, &counters));
+  qy_client_last_error(client, text, sizeof text, NULL);
+  CHECK_OK(qy_client_create_channel(client, "brief"));
+  CHECK_OK(qy_client_delete_channel(client, "brief"));
+  CHECK_OK(qy_client_publish_nowait(client, "other", QY_TEXT, "x", 1));
+  CHECK_STATUS(qy_client_publish(client, "other", QY_TEXT, "x", 1, NULL), waiting);
+  CHECK_OK(qy_client_open(host, NULL, &other));
+  CHECK_STATUS(qy_client_wait_connected(other, PATIENCE_MS), waiting);
+  CHECK_STATUS(qy_client_subscribe(other, "other", QY_DELIVER_THREAD, NULL, NULL, NULL, &sub),
+               waiting);
+  CHECK_STATUS(qy_listen_channel(host, "other", ignore, NULL), waiting);
+  CHECK_STATUS(qy_stop_listening(host, "other"), waiting == QY_OK ? QY_OK : QY_ERR_NOT_FOUND);
+  if (sub) {
+    CHECK_OK(qy_subscription_recv(sub, PATIENCE_MS, &batch));
+    CHECK(qy_batch_count(batch) == 1 && qy_batch_events(batch) != NULL);
+    qy_batch_free(batch);
+    CHECK_OK(qy_server_publish(server, "other", QY_TEXT, "x", 1, NULL));
+    CHECK_OK(qy_subscription_recv_many(sub, 9, PATIENCE_MS, &batch));
+    qy_batch_free(batch);
+    CHECK_OK(qy_subscription_fd(sub, &fd));
+    CHECK_OK(qy_subscription_dropped(sub, &dropped));
+    CHECK_OK(qy_subscription_last_error(sub, text, sizeof text, NULL));
+    CHECK_OK(qy_subscription_close(sub));
+    CHECK_OK(qy_subscription_close_wait(sub, PATIENCE_MS));
+  }
+  qy_subscription_free(sub);
+  CHECK_OK(qy_client_close(other));
+  qy_client_free(other);
+}
+
+static void on_event(const qy_event *event, void *user_data) {
+  struct call *call = user_data;
+  qy_batch *batch = NULL;
+  if (event->event != QY_EVENT_MESSAGE) return;
+  CHECK(gate_reached(&call->started, 1)); /* `own` is set */
+  no_handle_needed();
+  servers();
+  one_shots();
+  clients(call);
+  CHECK_STATUS(qy_shutdown(PATIENCE_MS), QY_ERR_WOULD_DEADLOCK);
+  CHECK_STATUS(qy_subscription_recv(call->own, PATIENCE_MS, &batch), QY_ERR_INVALID_ARGUMENT);
+  CHECK_STATUS(qy_subscription_close_wait(call->own, PATIENCE_MS), QY_ERR_WOULD_DEADLOCK);
+  CHECK_OK(qy_subscription_close(call->own));
+  qy_subscription_free(call->own);
+  gate_pass(&call->done);
+}
+
+static void on_drop(void *user_data) {
+  struct call *call = user_data;
+  CHECK(gate_count(&call->done) == 1);
+  gate_pass(&call->ends);
+}
+
+static void in_a_callback(int32_t delivery) {
+  struct call call = {NULL, GATE, GATE, GATE, delivery == QY_DELIVER_INLINE};
+  CHECK_OK(qy_client_subscribe(client, "test", delivery, on_event, &call, on_drop, &call.own));
+  gate_pass(&call.started);
+  publish(server, "go");
+  CHECK(gate_reached(&call.done, 1));
+  CHECK(gate_reached(&call.ends, 1));
+}
+
+/* A one-shot listener that ends itself. */
+static gate stopped = GATE;
+
+static void stop_self(int32_t event, const char *data, size_t len, void *user_data) {
+  (void)data, (void)len, (void)user_data;
+  if (event == QY_EVENT_MESSAGE) CHECK_OK(qy_stop_listening(host, "test"));
+  if (event == QY_EVENT_CLOSED) gate_pass(&stopped);
+}
+
+/* A callback that frees its own client and stops the server that it hears. */
+static gate freed = GATE;
+
+static void end_all(const qy_event *event, void *user_data) {
+  qy_client **own = user_data;
+  if (event->event != QY_EVENT_MESSAGE) return;
+  qy_client_free(*own);
+  qy_status status = qy_server_stop(server, 200);
+  CHECK(status == QY_OK || status == QY_ERR_TIMEOUT);
+  gate_pass(&freed);
+}
+
+int main(void) {
+  server = server_new(host);
+  client = client_new(host);
+  CHECK_OK(qy_server_create_channel(server, "other"));
+  in_a_callback(QY_DELIVER_THREAD);
+  in_a_callback(QY_DELIVER_INLINE);
+
+  CHECK_OK(qy_listen_channel(host, "test", stop_self, NULL));
+  publish(server, "stop");
+  CHECK(gate_reached(&stopped, 1));
+
+  qy_subscription *subscription = NULL;
+  CHECK_OK(qy_client_subscribe(client, "test", QY_DELIVER_THREAD, end_all, &client, NULL,
+                               &subscription));
+  publish(server, "end");
+  CHECK(gate_reached(&freed, 1));
+  qy_subscription_free(subscription);
+  CHECK_STATUS(qy_client_subscribe(NULL, "test", QY_DELIVER_THREAD, ignore_event, NULL, NULL,
+                                   &subscription),
+               QY_ERR_INVALID_ARGUMENT);
+  CHECK_OK(qy_shutdown(PATIENCE_MS));
+  qy_server_free(server);
+  CHECK(thread_count() == 1);
+  return 0;
+}
