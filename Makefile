@@ -42,8 +42,7 @@ install: all
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(INCLUDEDIR) $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/qyun)
 	$(INSTALL) -m 755 $(OUT)/qyun $(DESTDIR)$(BINDIR)/qyun
 	$(INSTALL) -m 644 include/qyun.h $(DESTDIR)$(INCLUDEDIR)/qyun.h
-	if [ -e bindings/cpp/qyun.hpp ]; then \
-		$(INSTALL) -m 644 bindings/cpp/qyun.hpp $(DESTDIR)$(INCLUDEDIR)/qyun.hpp; fi
+	$(INSTALL) -m 644 bindings/cpp/qyun.hpp bindings/cpp/qyun_compat.hpp $(DESTDIR)$(INCLUDEDIR)/
 	$(INSTALL) -m 755 $(OUT)/libqyun.so $(DESTDIR)$(LIBDIR)/$(SHARED)
 	ln -sf $(SHARED) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libqyun.so
@@ -54,7 +53,8 @@ install: all
 		> $(DESTDIR)$(LIBDIR)/cmake/qyun/qyunConfigVersion.cmake
 
 uninstall:
-	$(RM) $(DESTDIR)$(BINDIR)/qyun $(addprefix $(DESTDIR)$(INCLUDEDIR)/,qyun.h qyun.hpp)
+	$(RM) $(DESTDIR)$(BINDIR)/qyun \
+		$(addprefix $(DESTDIR)$(INCLUDEDIR)/,qyun.h qyun.hpp qyun_compat.hpp)
 	$(RM) $(addprefix $(DESTDIR)$(LIBDIR)/,$(SHARED) $(SONAME) libqyun.so libqyun.a pkgconfig/qyun.pc)
 	$(RM) -r $(DESTDIR)$(LIBDIR)/cmake/qyun
 

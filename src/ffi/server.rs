@@ -43,6 +43,7 @@ use super::options::qy_options;
 use super::process::PerProcess;
 use super::status::*;
 use super::structs;
+use crate::Error;
 use crate::hub::{ChannelInfo, Counters};
 use crate::server::{Server, ServerOptions};
 
@@ -142,6 +143,11 @@ impl Running {
         let again = self.stopped.swap(true, Ordering::AcqRel);
         self.server.stop(drain) || again
     }
+}
+
+/// Adds the channel's name to an error of the service, whose texts are those of the protocol.
+fn about(channel: &str) -> impl FnOnce(Error) -> Error {
+    move |error| error.context(format_args!("channel '{}'", channel.escape_debug()))
 }
 
 impl qy_channel_info {
@@ -283,7 +289,7 @@ pub unsafe extern "C" fn qy_server_create_channel(
         unsafe {
             on_object(server, "server", |server| {
                 let name = text(name, "name")?;
-                Ok(server.running.live()?.service().create_channel(name)?)
+                Ok(server.running.live()?.service().create_channel(name).map_err(about(name))?)
             })
         }
     })
@@ -303,7 +309,7 @@ pub unsafe extern "C" fn qy_server_delete_channel(
         unsafe {
             on_object(server, "server", |server| {
                 let name = text(name, "name")?;
-                Ok(server.running.live()?.service().delete_channel(name)?)
+                Ok(server.running.live()?.service().delete_channel(name).map_err(about(name))?)
             })
         }
     })
@@ -329,7 +335,7 @@ pub unsafe extern "C" fn qy_server_channel_info(
             on_object(server, "server", |server| {
                 let name = text(name, "name")?;
                 let size = structs::check(out, "out")?;
-                let info = server.running.live()?.service().channel(name)?;
+                let info = server.running.live()?.service().channel(name).map_err(about(name))?;
                 structs::fill(out, size, &qy_channel_info::new(&info, ptr::null(), 0));
                 Ok(())
             })
@@ -399,7 +405,8 @@ pub unsafe extern "C" fn qy_server_publish(
                 let data = bytes(data, len, "data")?;
                 let kind = message_kind(kind, data)?;
                 let size = optional_size(out)?;
-                let published = server.running.live()?.service().publish(channel, kind, data)?;
+                let service = server.running.live()?.service();
+                let published = service.publish(channel, kind, data).map_err(about(channel))?;
                 if let Some(size) = size {
                     structs::fill(out, size, &published.position.into());
                 }

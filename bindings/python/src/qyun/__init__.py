@@ -1,0 +1,135 @@
+"""Qyun (青云) broadcasts messages over channels in real time: a server and a client, in this
+process or across the network.
+
+>>> import qyun
+>>> server = qyun.Server(listen="127.0.0.1:0")
+>>> server.create_channel("test")
+>>> client = qyun.Client(server.address)
+>>> messages = client.subscribe("test")
+>>> at = server.publish("test", "hello")
+>>> messages.recv(timeout=5).text
+'hello'
+>>> client.close()
+>>> server.stop()
+True
+"""
+
+from __future__ import annotations
+
+from typing import Callable
+
+from . import _callbacks, _native
+from ._errors import (
+    AbiMismatch,
+    AddressInUse,
+    ChannelExists,
+    ChannelNotFound,
+    Closed,
+    ConnectError,
+    Error,
+    Forked,
+    InvalidArgument,
+    InvalidName,
+    InvalidOption,
+    InvalidUrl,
+    InvalidUtf8,
+    IoError,
+    NotFound,
+    Panic,
+    ProtocolError,
+    QueueFull,
+    Refused,
+    Timeout,
+    TooLarge,
+    UnknownOption,
+    WouldDeadlock,
+)
+from ._client import Client
+from ._handle import Payload, milliseconds
+from ._listener import Listener
+from ._oneshot import create_channel, listen_channel, send_message, stop_listening
+from ._options import Option, OptionValue, client_options, server_options
+from ._server import Server
+from ._subscription import Subscription
+from ._types import (
+    ChannelInfo,
+    ClientCounters,
+    ClientState,
+    EventType,
+    Kind,
+    Message,
+    Notice,
+    Position,
+    ServerCounters,
+)
+
+__all__ = [
+    "AbiMismatch",
+    "AddressInUse",
+    "ChannelExists",
+    "ChannelInfo",
+    "ChannelNotFound",
+    "Client",
+    "ClientCounters",
+    "ClientState",
+    "Closed",
+    "ConnectError",
+    "Error",
+    "EventType",
+    "Forked",
+    "InvalidArgument",
+    "InvalidName",
+    "InvalidOption",
+    "InvalidUrl",
+    "InvalidUtf8",
+    "IoError",
+    "Kind",
+    "Listener",
+    "Message",
+    "NotFound",
+    "Notice",
+    "Option",
+    "OptionValue",
+    "Panic",
+    "Payload",
+    "Position",
+    "ProtocolError",
+    "QueueFull",
+    "Refused",
+    "Server",
+    "ServerCounters",
+    "Subscription",
+    "Timeout",
+    "TooLarge",
+    "UnknownOption",
+    "WouldDeadlock",
+    "client_options",
+    "create_channel",
+    "listen_channel",
+    "send_message",
+    "server_options",
+    "set_log",
+    "shutdown",
+    "stop_listening",
+    "__version__",
+]
+
+#: The version of the library that is loaded.
+__version__: str = _native.lib.qy_version().decode()
+
+
+def set_log(write: Callable[[int, str, str], object] | None, level: int = 3) -> None:
+    """Has ``write(level, target, text)`` called for each log line of the library, from any thread.
+
+    Levels: 1 error, 2 warning, 3 info, 4 debug, 5 trace; lines above `level` are left out. It
+    replaces the one before; None stops the log.
+    """
+    _callbacks.log(write, level)
+
+
+def shutdown(timeout: float = 5.0) -> None:
+    """Closes every client, listener and server of the process and joins the library's threads.
+
+    Objects made before are closed; new ones can be made. A program need not call it.
+    """
+    _native.check(_native.lib.qy_shutdown(milliseconds(timeout)))

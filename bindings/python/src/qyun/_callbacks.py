@@ -1,0 +1,140 @@
+"""Python callables that C may call.
+
+C gets one of the few trampolines below, which live as long as the process, and a number as its
+`user_data`; the number finds the callable in a table until the library drops it. A number that is
+not in the table any more is harmless, a pointer would not be.
+
+What a callable raises ends in ctypes, which gives it to ``sys.unraisablehook``.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import threading
+import time
+from typing import Any, Callable
+
+from . import _native
+
+_EXIT_PATIENCE = 2.0
+
+_numbers = itertools.count(1)
+_table: dict[int, Callable[..., object]] = {}
+_changed = threading.Condition()
+_at_exit: dict[int, Callable[[], object]] = {}
+
+
+def register(target: Callable[..., object]) -> int:
+    """Keeps `target` until :func:`forget`; the answer is its `user_data`."""
+    number = next(_numbers)
+    _table[number] = target
+    return number
+
+
+def forget(number: int) -> None:
+    """Lets a callable go: the library calls it no more."""
+    with _changed:
+        _table.pop(number, None)
+        _changed.notify_all()
+
+
+def before_exit(stop: Callable[[], object]) -> int:
+    """Has `stop` called before the interpreter ends, unless :func:`not_before_exit` comes first.
+
+    A thread of the library must not be inside Python when the interpreter goes: whatever can call
+    back is stopped, and waited for, while Python still runs.
+    """
+    number = next(_numbers)
+    _at_exit[number] = stop
+    return number
+
+
+def not_before_exit(number: int | None) -> None:
+    """Undoes :func:`before_exit`; None is nothing to undo."""
+    if number is not None:
+        _at_exit.pop(number, None)
+
+
+def _on_event(address: int, number: int) -> None:
+    target = _table.get(number)
+    if target is not None:
+        target(address)
+
+
+def _on_listen(event: int, data: int, size: int, number: int) -> None:
+    target = _table.get(number)
+    try:
+        if target is not None:
+            target(event, _native.bytes_at(data, size))
+    finally:
+        if event == _native.EVENT_CLOSED:  # the last call
+            forget(number)
+
+
+def _on_log(level: int, target: int, target_len: int, text: int, size: int, number: int) -> None:
+    write = _table.get(number)
+    if write is not None:
+        write(
+            level,
+            _native.bytes_at(target, target_len).decode("utf-8", "replace"),
+            _native.bytes_at(text, size).decode("utf-8", "replace"),
+        )
+
+
+def _on_drop(number: int) -> None:
+    forget(number)
+
+
+on_event = _native.EVENT_CALLBACK(_on_event)
+on_listen = _native.LISTEN_CALLBACK(_on_listen)
+on_log = _native.LOG_CALLBACK(_on_log)
+on_drop = _native.DROP_CALLBACK(_on_drop)
+
+
+@atexit.register
+def _stop_all() -> None:
+    for stop in list(_at_exit.values()):
+        try:
+            stop()
+        except Exception:  # it is stopped already, or a callback does not return
+            pass
+    _at_exit.clear()
+    deadline = time.monotonic() + _EXIT_PATIENCE
+    with _changed:
+        while _table and _changed.wait(max(0.0, deadline - time.monotonic())):
+            pass
+
+
+def _after_fork_in_child() -> None:
+    # The threads that could call these exist in the parent only.
+    global _changed
+    _changed = threading.Condition()
+    _table.clear()
+    _at_exit.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def log(write: Callable[[int, str, str], Any] | None, level: int) -> None:
+    """Sets or removes the log callback."""
+    global _log_stop
+    not_before_exit(_log_stop)
+    _log_stop = None
+    if write is None:
+        _native.check(
+            _native.lib.qy_set_log_callback(
+                0, _native.LOG_CALLBACK(), None, _native.DROP_CALLBACK()
+            )
+        )
+        return
+    _native.check(
+        _native.lib.qy_set_log_callback(level, on_log, register(write), on_drop)
+    )
+    _log_stop = before_exit(lambda: log(None, 0))
+
+
+_log_stop: int | None = None

@@ -1,0 +1,174 @@
+"""A handle on a server: one connection, many subscriptions."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import functools
+from types import TracebackType
+
+from . import _callbacks, _native
+from ._errors import InvalidName, InvalidUrl
+from ._events import MessageCallback, NoticeCallback, deliver
+from ._handle import Payload, milliseconds, owned, payload
+from ._listener import Listener
+from ._native import (
+    DELIVER_INLINE,
+    DELIVER_THREAD,
+    DROP_CALLBACK,
+    EVENT_CALLBACK,
+    OPTIONS_CLIENT,
+    check,
+    lib,
+    name_of,
+)
+from ._options import OptionValue, built
+from ._subscription import Subscription, ignore
+from ._types import ClientCounters, ClientState, Position
+
+_NO_EVENT_CALLBACK = EVENT_CALLBACK()
+_NO_DROP_CALLBACK = DROP_CALLBACK()
+
+
+class Client:
+    """A handle on the server at `host` (``HOST:PORT`` or a URL). It connects again by itself.
+
+    Keyword arguments are the options that :func:`client_options` lists, such as
+    ``request_timeout_ms=1000``. Making one does not wait for the connection; the first operation
+    does. Every method may be called from any thread and callback. As a context manager it closes
+    at the end.
+    """
+
+    def __init__(self, host: str, **options: OptionValue) -> None:
+        self._handle = ctypes.c_void_p()
+        self._host = host
+        # Nobody else may hold a subscription that has a callback.
+        self._called: set[Subscription] = set()
+        raw = name_of(host, "host", InvalidUrl)
+        with built(OPTIONS_CLIENT, options) as made:
+            check(lib.qy_client_open(raw, made, ctypes.byref(self._handle)))
+        owned(self, self._handle, lib.qy_client_free)
+
+    @property
+    def host(self) -> str:
+        """What it was made with."""
+        return self._host
+
+    def wait_connected(self, timeout: float | None = None) -> None:
+        """Waits until it is connected; :class:`Timeout` after `timeout` seconds."""
+        check(lib.qy_client_wait_connected(self._handle, milliseconds(timeout)))
+
+    @property
+    def state(self) -> ClientState:
+        """The state now."""
+        state = ctypes.c_int32()
+        check(lib.qy_client_state(self._handle, ctypes.byref(state)))
+        return ClientState(state.value)
+
+    @property
+    def counters(self) -> ClientCounters:
+        """The counters."""
+        raw = _native.ClientCounters(struct_size=ctypes.sizeof(_native.ClientCounters))
+        check(lib.qy_client_counters_get(self._handle, ctypes.byref(raw)))
+        return ClientCounters(*(getattr(raw, name) for name in ClientCounters._fields))
+
+    @property
+    def last_error(self) -> str:
+        """The newest failure of its background work, empty if there was none."""
+        return _native.text_of(lib.qy_client_last_error, self._handle)
+
+    def create_channel(self, name: str) -> None:
+        """Creates a channel; :class:`ChannelExists` if there is one of that name."""
+        check(lib.qy_client_create_channel(self._handle, name_of(name, "name", InvalidName)))
+
+    def delete_channel(self, name: str) -> None:
+        """Deletes a channel; :class:`ChannelNotFound` if there is none of that name."""
+        check(lib.qy_client_delete_channel(self._handle, name_of(name, "name", InvalidName)))
+
+    def publish(self, channel: str, data: Payload) -> Position:
+        """Publishes str as text or bytes as binary, and waits for the acknowledgement."""
+        at = _native.Position(struct_size=ctypes.sizeof(_native.Position))
+        name = name_of(channel, "name", InvalidName)
+        check(lib.qy_client_publish(self._handle, name, *payload(data), ctypes.byref(at)))
+        return Position(at.epoch, at.offset)
+
+    def publish_nowait(self, channel: str, data: Payload) -> None:
+        """Queues a publication and returns; :class:`QueueFull` when the send queue is full."""
+        name = name_of(channel, "name", InvalidName)
+        check(lib.qy_client_publish_nowait(self._handle, name, *payload(data)))
+
+    async def apublish(self, channel: str, data: Payload) -> Position:
+        """:meth:`publish` for asyncio: a thread of the loop's executor waits."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            None, functools.partial(self.publish, channel, data)
+        )
+
+    def subscribe(
+        self,
+        channel: str,
+        callback: MessageCallback | None = None,
+        *,
+        on_notice: NoticeCallback | None = None,
+        inline: bool = False,
+    ) -> Subscription:
+        """Subscribes; returns once the subscription is live.
+
+        With `callback`, each message is given to it on a delivery thread of the library, one at a
+        time and in order, until the subscription is closed; `inline` takes the I/O thread instead,
+        where it must not block. Without it, receive from the subscription that is returned.
+        `on_notice` hears of connections made and lost, and of the end, in order with the messages.
+        """
+        name = name_of(channel, "name", InvalidName)
+        hear = on_notice if on_notice is not None else ignore
+        handle = ctypes.c_void_p()
+        if callback is None:
+            check(
+                lib.qy_client_subscribe(
+                    self._handle, name, DELIVER_THREAD, _NO_EVENT_CALLBACK, None,
+                    _NO_DROP_CALLBACK, ctypes.byref(handle),
+                )
+            )
+            return Subscription(self, handle, channel, hear, called=False)
+        number = _callbacks.register(
+            functools.partial(deliver, channel=channel, on_message=callback, on_notice=hear)
+        )
+        # The library drops the number, also when this fails.
+        check(
+            lib.qy_client_subscribe(
+                self._handle, name, DELIVER_INLINE if inline else DELIVER_THREAD,
+                _callbacks.on_event, number, _callbacks.on_drop, ctypes.byref(handle),
+            )
+        )
+        subscription = Subscription(self, handle, channel, hear, called=True)
+        self._called.add(subscription)
+        return subscription
+
+    def listen(self, channel: str, *, on_notice: NoticeCallback | None = None) -> Listener:
+        """The messages of a channel for asyncio: ``async for message in client.listen("test")``.
+
+        ``async with client.listen("test") as messages`` is live once it is entered.
+        """
+        return Listener(self, channel, on_notice)
+
+    def close(self) -> None:
+        """Closes it and its subscriptions; never waits; from anywhere, and again."""
+        check(lib.qy_client_close(self._handle))
+        self._called.clear()
+
+    def _forget(self, subscription: Subscription) -> None:
+        self._called.discard(subscription)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<qyun.Client of {self._host}>"

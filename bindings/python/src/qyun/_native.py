@@ -1,0 +1,274 @@
+"""libqyun through ctypes: where it is found, its functions and structs. Nothing else calls C."""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import os
+import sys
+from ctypes import (
+    CFUNCTYPE,
+    POINTER,
+    c_char_p,
+    c_int,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint16,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
+from pathlib import Path
+from typing import Any, Callable
+
+from ._errors import BY_CODE, AbiMismatch, Error, InvalidUtf8
+
+ABI_VERSION = 1
+
+OK = 0
+ERR_TIMEOUT = -11
+ERR_CLOSED = -12
+ERR_NOT_FOUND = -17
+ERR_BUFFER_TOO_SMALL = -23
+
+EVENT_CONNECTED, EVENT_MESSAGE, EVENT_CLOSED, EVENT_ERROR = 1, 2, 3, 4
+OPTIONS_SERVER, OPTIONS_CLIENT = 1, 2
+TEXT, BINARY = 1, 2
+DELIVER_THREAD, DELIVER_INLINE = 0, 1
+
+LIBRARY_NAME = {"darwin": "libqyun.dylib", "win32": "qyun.dll"}.get(sys.platform, "libqyun.so")
+
+
+class OptionInfo(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("key", c_char_p),
+        ("type", c_char_p),
+        ("default_value", c_char_p),
+        ("help", c_char_p),
+        ("min", c_uint64),
+        ("max", c_uint64),
+        ("choices", c_char_p),
+    ]
+
+
+class ChannelInfo(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("name", c_void_p),
+        ("name_len", c_size_t),
+        ("subscribers", c_uint64),
+        ("offset", c_uint64),
+        ("epoch", c_uint64),
+        ("created_ms", c_uint64),
+    ]
+
+
+class ServerCounters(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("connections", c_uint64),
+        ("connections_total", c_uint64),
+        ("channels", c_uint64),
+        ("subscribers", c_uint64),
+        ("published", c_uint64),
+        ("delivered", c_uint64),
+        ("bytes_in", c_uint64),
+        ("bytes_out", c_uint64),
+        ("closed_slow", c_uint64),
+        ("rejected", c_uint64),
+        ("queued_bytes", c_uint64),
+    ]
+
+
+class ClientCounters(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("received", c_uint64),
+        ("published", c_uint64),
+        ("dropped", c_uint64),
+        ("reconnects", c_uint64),
+    ]
+
+
+class Position(ctypes.Structure):
+    _fields_ = [("struct_size", c_size_t), ("epoch", c_uint64), ("offset", c_uint64)]
+
+
+class Event(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("event", c_int32),
+        ("kind", c_int32),
+        ("channel", c_void_p),
+        ("channel_len", c_size_t),
+        ("data", c_void_p),
+        ("len", c_size_t),
+        ("epoch", c_uint64),
+        ("offset", c_uint64),
+    ]
+
+
+DROP_CALLBACK = CFUNCTYPE(None, c_void_p)
+LOG_CALLBACK = CFUNCTYPE(None, c_int32, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p)
+LISTEN_CALLBACK = CFUNCTYPE(None, c_int32, c_void_p, c_size_t, c_void_p)
+EVENT_CALLBACK = CFUNCTYPE(None, c_void_p, c_void_p)
+CHANNEL_VISITOR = CFUNCTYPE(None, POINTER(ChannelInfo), c_void_p)
+
+_OUT = POINTER(c_void_p)
+_TEXT_OUT = [c_void_p, c_size_t, POINTER(c_size_t)]
+
+# Return type and argument types of every function this package calls. CDLL releases the GIL
+# around each call.
+_FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
+    "qy_version": (c_char_p, []),
+    "qy_abi_version": (c_uint32, []),
+    "qy_abi_check": (c_int32, [c_uint32]),
+    "qy_status_name": (c_char_p, [c_int32]),
+    "qy_status_text": (c_char_p, [c_int32]),
+    "qy_last_error": (c_int32, _TEXT_OUT),
+    "qy_set_log_callback": (c_int32, [c_int32, LOG_CALLBACK, c_void_p, DROP_CALLBACK]),
+    "qy_shutdown": (c_int32, [c_uint32]),
+    "qy_create_channel": (c_int32, [c_char_p, c_char_p]),
+    "qy_send_message": (c_int32, [c_char_p, c_char_p, c_char_p]),
+    "qy_listen_channel": (c_int32, [c_char_p, c_char_p, LISTEN_CALLBACK, c_void_p]),
+    "qy_stop_listening": (c_int32, [c_char_p, c_char_p]),
+    "qy_options_new": (c_int32, [c_int32, _OUT]),
+    "qy_options_free": (None, [c_void_p]),
+    "qy_options_set": (c_int32, [c_void_p, c_char_p, c_char_p]),
+    "qy_options_set_int": (c_int32, [c_void_p, c_char_p, c_int64]),
+    "qy_options_describe": (c_int32, [c_int32, c_size_t, POINTER(OptionInfo)]),
+    "qy_server_start": (c_int32, [c_void_p, _OUT]),
+    "qy_server_address": (c_int32, [c_void_p, *_TEXT_OUT]),
+    "qy_server_port": (c_int32, [c_void_p, POINTER(c_uint16)]),
+    "qy_server_create_channel": (c_int32, [c_void_p, c_char_p]),
+    "qy_server_delete_channel": (c_int32, [c_void_p, c_char_p]),
+    "qy_server_channel_info": (c_int32, [c_void_p, c_char_p, POINTER(ChannelInfo)]),
+    "qy_server_list_channels": (c_int32, [c_void_p, CHANNEL_VISITOR, c_void_p]),
+    "qy_server_publish": (
+        c_int32,
+        [c_void_p, c_char_p, c_int32, c_char_p, c_size_t, POINTER(Position)],
+    ),
+    "qy_server_counters_get": (c_int32, [c_void_p, POINTER(ServerCounters)]),
+    "qy_server_stop": (c_int32, [c_void_p, c_uint32]),
+    "qy_server_free": (None, [c_void_p]),
+    "qy_server_last_error": (c_int32, [c_void_p, *_TEXT_OUT]),
+    "qy_client_open": (c_int32, [c_char_p, c_void_p, _OUT]),
+    "qy_client_wait_connected": (c_int32, [c_void_p, c_uint32]),
+    "qy_client_state": (c_int32, [c_void_p, POINTER(c_int32)]),
+    "qy_client_counters_get": (c_int32, [c_void_p, POINTER(ClientCounters)]),
+    "qy_client_create_channel": (c_int32, [c_void_p, c_char_p]),
+    "qy_client_delete_channel": (c_int32, [c_void_p, c_char_p]),
+    "qy_client_publish": (
+        c_int32,
+        [c_void_p, c_char_p, c_int32, c_char_p, c_size_t, POINTER(Position)],
+    ),
+    "qy_client_publish_nowait": (
+        c_int32,
+        [c_void_p, c_char_p, c_int32, c_char_p, c_size_t],
+    ),
+    "qy_client_subscribe": (
+        c_int32,
+        [c_void_p, c_char_p, c_int32, EVENT_CALLBACK, c_void_p, DROP_CALLBACK, _OUT],
+    ),
+    "qy_client_last_error": (c_int32, [c_void_p, *_TEXT_OUT]),
+    "qy_client_close": (c_int32, [c_void_p]),
+    "qy_client_free": (None, [c_void_p]),
+    "qy_subscription_recv_many": (c_int32, [c_void_p, c_size_t, c_uint32, _OUT]),
+    "qy_batch_count": (c_size_t, [c_void_p]),
+    "qy_batch_events": (c_void_p, [c_void_p]),
+    "qy_batch_free": (None, [c_void_p]),
+    "qy_subscription_fd": (c_int32, [c_void_p, POINTER(c_int)]),
+    "qy_subscription_dropped": (c_int32, [c_void_p, POINTER(c_uint64)]),
+    "qy_subscription_close": (c_int32, [c_void_p]),
+    "qy_subscription_close_wait": (c_int32, [c_void_p, c_uint32]),
+    "qy_subscription_free": (None, [c_void_p]),
+}
+
+
+def _candidates() -> list[str]:
+    bundled = Path(__file__).with_name(LIBRARY_NAME)
+    if bundled.is_file():
+        return [str(bundled)]
+    named = os.environ.get("QYUN_LIBRARY")
+    if named:
+        return [named]
+    found = ctypes.util.find_library("qyun")
+    return [found] if found else []
+
+
+def _load() -> ctypes.CDLL:
+    candidates = _candidates()
+    if not candidates:
+        raise ImportError(
+            f"qyun: no {LIBRARY_NAME}: not in {Path(__file__).parent}, QYUN_LIBRARY is not set, "
+            "and the system has none"
+        )
+    path = candidates[0]
+    try:
+        library = ctypes.CDLL(path)
+        for name, (result, arguments) in _FUNCTIONS.items():
+            function = getattr(library, name)
+            function.restype = result
+            function.argtypes = arguments
+    except (OSError, AttributeError) as error:
+        raise ImportError(f"qyun: cannot use {path}: {error}") from error
+    if library.qy_abi_check(ABI_VERSION) != OK:
+        raise AbiMismatch(
+            f"qyun: {path} has ABI version {library.qy_abi_version()}, this package needs "
+            f"{ABI_VERSION}; install the two together"
+        )
+    return library
+
+
+lib = _load()
+
+#: Converts an address and a length to bytes: one C call without ctypes.string_at's Python layer.
+bytes_at: Callable[[int, int], bytes] = ctypes.PYFUNCTYPE(
+    ctypes.py_object, c_void_p, ctypes.c_ssize_t
+)(("PyBytes_FromStringAndSize", ctypes.pythonapi))
+
+
+def text_of(function: Any, *handle: Any) -> str:
+    """Reads a text through a C function of the form (…, buffer, capacity, needed)."""
+    size = 512
+    while True:
+        buffer = ctypes.create_string_buffer(size)
+        needed = c_size_t()
+        status = function(*handle, buffer, size, ctypes.byref(needed))
+        if status != ERR_BUFFER_TOO_SMALL or needed.value <= size:
+            return buffer.value.decode("utf-8", "replace")
+        size = needed.value
+
+
+def error(status: int) -> Error:
+    """The exception for a failed call. Call it on the same thread, right after the C function."""
+    text = text_of(lib.qy_last_error)
+    if not text:
+        text = lib.qy_status_text(status).decode("utf-8", "replace")
+    return BY_CODE.get(status, Error)(text, status)
+
+
+def check(status: int) -> None:
+    """Raises unless `status` is success."""
+    if status != OK:
+        raise error(status)
+
+
+def name_of(text: str, what: str, refuse: type[Error]) -> bytes:
+    """`text` as a C string."""
+    if not isinstance(text, str):
+        raise TypeError(f"{what} must be str, not {type(text).__name__}")
+    raw = utf8(text, what)
+    if b"\0" in raw:
+        raise refuse(f"{what} {text!r} has a NUL inside; leave it out")
+    return raw
+
+
+def utf8(text: str, what: str) -> bytes:
+    """`text` as UTF-8; a lone surrogate has none."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidUtf8(f"{what} {text!r} is not Unicode text: {error.reason}") from None

@@ -1,0 +1,113 @@
+"""A server in this process."""
+
+from __future__ import annotations
+
+import ctypes
+from types import TracebackType
+from typing import Any
+
+from . import _native
+from ._errors import InvalidName
+from ._handle import Payload, milliseconds, owned, payload
+from ._native import ERR_TIMEOUT, OPTIONS_SERVER, bytes_at, check, lib, name_of
+from ._options import OptionValue, built
+from ._types import ChannelInfo, Position, ServerCounters
+
+
+class Server:
+    """A server in this process, accepting connections as soon as it is made.
+
+    Keyword arguments are the options that :func:`server_options` lists, such as
+    ``listen="127.0.0.1:0"``. Every method may be called from any thread and none waits for a
+    subscriber. As a context manager it stops at the end, with a drain of 5 s.
+    """
+
+    def __init__(self, **options: OptionValue) -> None:
+        self._handle = ctypes.c_void_p()
+        with built(OPTIONS_SERVER, options) as made:
+            check(lib.qy_server_start(made, ctypes.byref(self._handle)))
+        owned(self, self._handle, lib.qy_server_free)
+        self._address = _native.text_of(lib.qy_server_address, self._handle)
+
+    @property
+    def address(self) -> str:
+        """``HOST:PORT`` with the real port, also after it stopped."""
+        return self._address
+
+    @property
+    def port(self) -> int:
+        """The real port, also after it stopped."""
+        return int(self._address.rpartition(":")[2])
+
+    def create_channel(self, name: str) -> None:
+        """Creates a channel; :class:`ChannelExists` if there is one of that name."""
+        check(lib.qy_server_create_channel(self._handle, name_of(name, "name", InvalidName)))
+
+    def delete_channel(self, name: str) -> None:
+        """Deletes a channel; its listeners are closed after the last message before that."""
+        check(lib.qy_server_delete_channel(self._handle, name_of(name, "name", InvalidName)))
+
+    def channel(self, name: str) -> ChannelInfo:
+        """One channel; :class:`ChannelNotFound` if there is none of that name."""
+        info = _native.ChannelInfo(struct_size=ctypes.sizeof(_native.ChannelInfo))
+        check(
+            lib.qy_server_channel_info(
+                self._handle, name_of(name, "name", InvalidName), ctypes.byref(info)
+            )
+        )
+        return _channel_info(info, name)
+
+    def channels(self) -> list[ChannelInfo]:
+        """All channels, by name."""
+        found: list[ChannelInfo] = []
+
+        def visit(pointer: Any, _user_data: int | None) -> None:
+            info = pointer.contents
+            name = bytes_at(info.name, info.name_len).decode("utf-8", "replace")
+            found.append(_channel_info(info, name))
+
+        check(lib.qy_server_list_channels(self._handle, _native.CHANNEL_VISITOR(visit), None))
+        return found
+
+    def publish(self, channel: str, data: Payload) -> Position:
+        """Broadcasts without the network: str as text, bytes as binary."""
+        at = _native.Position(struct_size=ctypes.sizeof(_native.Position))
+        name = name_of(channel, "name", InvalidName)
+        check(lib.qy_server_publish(self._handle, name, *payload(data), ctypes.byref(at)))
+        return Position(at.epoch, at.offset)
+
+    @property
+    def counters(self) -> ServerCounters:
+        """The counters."""
+        raw = _native.ServerCounters(struct_size=ctypes.sizeof(_native.ServerCounters))
+        check(lib.qy_server_counters_get(self._handle, ctypes.byref(raw)))
+        return ServerCounters(*(getattr(raw, name) for name in ServerCounters._fields))
+
+    def stop(self, drain: float = 5.0) -> bool:
+        """Sends what is queued and a Close to every client and waits up to `drain` seconds.
+
+        True if all went by themselves. Harmless when called again.
+        """
+        status = lib.qy_server_stop(self._handle, milliseconds(drain))
+        if status == ERR_TIMEOUT:
+            return False
+        check(status)
+        return True
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"<qyun.Server {self._address}>"
+
+
+def _channel_info(raw: Any, name: str) -> ChannelInfo:
+    return ChannelInfo(name, raw.subscribers, raw.epoch, raw.offset, raw.created_ms)

@@ -1,0 +1,123 @@
+"""The values that pass between the library and the program."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+
+class Kind(enum.IntEnum):
+    """What a message's payload is."""
+
+    TEXT = 1
+    BINARY = 2
+
+
+class EventType(enum.IntEnum):
+    """What a :class:`Notice` tells."""
+
+    #: The subscription is live, for the first time or again after a reconnection.
+    CONNECTED = 1
+    #: The last event of a subscription.
+    CLOSED = 3
+    #: The connection was lost, or an attempt to restore it failed; it is tried again.
+    ERROR = 4
+
+
+class Message:
+    """A message of a channel."""
+
+    __slots__ = ("channel", "data", "kind", "epoch", "offset")
+
+    def __init__(self, channel: str, data: bytes, kind: Kind, epoch: int, offset: int) -> None:
+        #: The channel's name.
+        self.channel = channel
+        #: The payload.
+        self.data = data
+        #: Whether the payload is text or bytes.
+        self.kind = kind
+        #: With `offset` the message's place in the channel; zeros where it is not known.
+        self.epoch = epoch
+        #: Counts up by one per message of the channel within an epoch.
+        self.offset = offset
+
+    @property
+    def text(self) -> str:
+        """The payload as text. A binary message may not be UTF-8: UnicodeDecodeError."""
+        return self.data.decode()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Message):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+    def __hash__(self) -> int:
+        return hash((self.channel, self.data, self.epoch, self.offset))
+
+    def __repr__(self) -> str:
+        data = self.data if len(self.data) <= 60 else self.data[:57] + b"..."
+        return (
+            f"Message(channel={self.channel!r}, data={data!r}, kind={self.kind.name}, "
+            f"epoch={self.epoch}, offset={self.offset})"
+        )
+
+
+class Notice(NamedTuple):
+    """What a subscription tells besides messages."""
+
+    type: EventType
+    channel: str
+    #: Why, for CLOSED and ERROR.
+    text: str
+
+
+class Position(NamedTuple):
+    """A place in a channel; zeros where it is not known."""
+
+    epoch: int
+    offset: int
+
+
+class ChannelInfo(NamedTuple):
+    """A channel as a server sees it."""
+
+    name: str
+    subscribers: int
+    epoch: int
+    #: Of the newest message.
+    offset: int
+    #: Milliseconds since the Unix epoch.
+    created_ms: int
+
+
+class ServerCounters(NamedTuple):
+    """Totals of a server since it started, and what is the case now."""
+
+    connections: int
+    connections_total: int
+    channels: int
+    subscribers: int
+    published: int
+    delivered: int
+    bytes_in: int
+    bytes_out: int
+    closed_slow: int
+    rejected: int
+    queued_bytes: int
+
+
+class ClientCounters(NamedTuple):
+    """Totals of a client since it was opened."""
+
+    received: int
+    published: int
+    dropped: int
+    reconnects: int
+
+
+class ClientState(enum.IntEnum):
+    """Where a client stands."""
+
+    CONNECTING = 1
+    CONNECTED = 2
+    CLOSED = 3

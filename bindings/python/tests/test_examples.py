@@ -1,0 +1,76 @@
+"""The examples and the scenarios run as they are, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import qyun
+from conftest import PATIENCE
+
+ROOT = Path(__file__).resolve().parents[3]
+EXAMPLES = ROOT / "examples" / "python"
+SCENARIOS = sorted((ROOT / "tests" / "scenarios").glob("*.scenario"))
+
+
+def run(*command: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-X", "dev", *map(str, command)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONUTF8": "1"},
+        timeout=PATIENCE * 4,
+    )
+
+
+@pytest.mark.parametrize("way", [[], ["--ws"]])
+def test_the_latency_test_receives_all(way: list[str]) -> None:
+    done = run(EXAMPLES / "latency.py", "--rate", 1000, *way)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "received 100 of 100\n" in done.stdout
+    assert "p99" in done.stdout
+
+
+def test_the_latency_test_runs_against_another_process(server: qyun.Server) -> None:
+    done = run(EXAMPLES / "latency.py", server.address, "--rate", 1000)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "received 100 of 100\n" in done.stdout
+    assert server.counters.published == 101
+
+
+def test_the_latency_test_fails_without_a_server() -> None:
+    with qyun.Server(listen="127.0.0.1:0") as gone:
+        address = gone.address
+    done = run(EXAMPLES / "latency.py", address)
+    assert done.returncode == 1
+    assert address in done.stderr
+
+
+def test_the_embedding_example() -> None:
+    done = run(EXAMPLES / "embed.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "news 1: 青云 hello from inside\n" in done.stdout
+    assert "4 published, 4 delivered\n" in done.stdout
+
+
+def test_the_asyncio_example() -> None:
+    done = run(EXAMPLES / "listen_async.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "test: 你好 0\ntest: 你好 1\ntest: 你好 2\n"
+
+
+@pytest.mark.parametrize("file", SCENARIOS, ids=lambda file: file.stem)
+def test_a_scenario_gives_its_transcript(file: Path) -> None:
+    done = run(ROOT / "tests" / "scenarios" / "run.py", file)
+    assert done.stderr == ""
+    assert done.returncode == 0
+    assert done.stdout == file.read_text(encoding="utf-8")
+
+
+def test_there_are_scenarios() -> None:
+    assert len(SCENARIOS) >= 4
