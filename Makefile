@@ -1,11 +1,18 @@
 # Builds and installs libqyun and the `qyun` command. Needs cargo, and for the tests cmake and a C
 # and C++ compiler.
 #
+#   make demo                     builds all, starts a server and runs the C++ latency test against it
+#   make check                    runs all tests; installs what they need
+#   make bench                    measures the server beside a bare epoll loop
 #   make                          build
 #   make install PREFIX=/usr/local DESTDIR=
 #   make uninstall PREFIX=/usr/local DESTDIR=
-#   make native-check             the tests in C, against a staged installation
+#   make native-check             the tests in C, against a staged installation in stage/
 #   make native-memcheck          those of them that run under valgrind
+#   make cpp-check                the tests in C++
+#   make python-check             the tests in Python
+#   make readme-check             the README's commands and programs
+#   make peers-check              foreign clients against the server
 #   make clean
 
 PREFIX     ?= /usr/local
@@ -33,7 +40,10 @@ SUBSTITUTE = sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
 	-e 's|@SONAME@|$(SONAME)|g' -e 's|@SHARED@|$(SHARED)|g' \
 	-e 's|@STATIC_LIBS@|$(STATIC_LIBS)|g'
 
-.PHONY: all install uninstall stage native-check native-memcheck clean
+VENV    := $(abspath target/venv)
+
+.PHONY: all demo check bench install uninstall stage native-check native-memcheck cpp-check \
+	python-check readme-check peers-check venv clean
 
 all:
 	$(CARGO) build --locked $(if $(filter release,$(PROFILE)),--release)
@@ -70,6 +80,39 @@ native-check: stage
 
 native-memcheck: native-check
 	ctest --test-dir $(OUT)/native --output-on-failure -L valgrind
+
+cpp-check: stage
+	cmake -S tests/native/cpp -B $(OUT)/native-cpp -DQYUN_LIBRARY=$(STAGE)/lib/libqyun.so \
+		-DCMAKE_BUILD_TYPE=Debug
+	cmake --build $(OUT)/native-cpp
+	ctest --test-dir $(OUT)/native-cpp --output-on-failure
+
+# The package installed as a user would, with the library that is staged already.
+venv: stage
+	python3 -m venv $(VENV)
+	QYUN_LIBRARY=$(STAGE)/lib/libqyun.so $(VENV)/bin/pip install --quiet --disable-pip-version-check \
+		--force-reinstall './bindings/python[test]'
+
+python-check: venv
+	cd bindings/python && $(VENV)/bin/mypy
+	cd bindings/python && env -u QYUN_LIBRARY $(VENV)/bin/python -m pytest
+
+readme-check: venv
+	$(VENV)/bin/python tests/readme/check.py --qyun $(STAGE)/bin/qyun --prefix $(STAGE)
+
+peers-check: stage
+	QYUN_BIN=$(STAGE)/bin/qyun tests/peers/run.sh
+
+demo:
+	.ci/setup build
+	$(MAKE) --no-print-directory stage
+	examples/demo.sh $(STAGE)
+
+check:
+	.ci/check
+
+bench: stage
+	python3 benches/run.py --prefix $(STAGE) $(BENCH)
 
 clean:
 	$(CARGO) clean
