@@ -295,11 +295,11 @@ proptest! {
                     prop_assert_eq!(start.position.offset, model.offset);
                     model.subscribers[shard] += 1;
                 },
-                Act::Unsubscribe(n, shard) => if let Some(model) = channels.get_mut(&n) {
-                    if model.subscribers[shard] > 0 {
-                        model.subscribers[shard] -= 1;
-                        model.channel.unsubscribe(shard, model.subscribers[shard] == 0);
-                    }
+                Act::Unsubscribe(n, shard) => if let Some(model) = channels.get_mut(&n)
+                    && model.subscribers[shard] > 0
+                {
+                    model.subscribers[shard] -= 1;
+                    model.channel.unsubscribe(shard, model.subscribers[shard] == 0);
                 },
                 Act::Publish(n) => {
                     let found = hub.get(NAMES[n]);
