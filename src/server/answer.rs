@@ -169,17 +169,18 @@ impl Default for Dates {
 }
 
 impl Dates {
-    /// Follows the clock. Costs one reading of it.
-    pub(super) fn refresh(&mut self) {
+    /// Follows the clock; gives the time until the next second, in ms. Costs one reading of it.
+    pub(super) fn refresh(&mut self) -> u64 {
         let now = SystemTime::now();
-        let second = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        if second != self.second {
-            self.second = second;
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        if since.as_secs() != self.second {
+            self.second = since.as_secs();
             self.text = httpdate::fmt_http_date(now);
             let mut broadcasted = Vec::new();
             Answer::broadcasted().write(&mut broadcasted, self, true, false);
             self.broadcasted = broadcasted;
         }
+        1000 - u64::from(since.subsec_millis())
     }
 
     /// The whole answer to a message that was sent.

@@ -18,6 +18,11 @@ pub fn encode(text: &str) -> String {
 
 /// Decodes one path segment, once, to UTF-8. Borrows when nothing is encoded.
 pub fn decode(segment: &[u8]) -> Result<Cow<'_, str>> {
+    const NOT_UTF8: &str = "Not UTF-8 after percent-decoding";
+    if memchr::memchr(b'%', segment).is_none() {
+        let text = std::str::from_utf8(segment);
+        return text.map(Cow::Borrowed).map_err(|_| Error::new(ErrorKind::InvalidUtf8, NOT_UTF8));
+    }
     let mut rest = segment;
     while let Some(at) = memchr::memchr(b'%', rest) {
         match rest.get(at + 1..at + 3) {
@@ -34,7 +39,7 @@ pub fn decode(segment: &[u8]) -> Result<Cow<'_, str>> {
     }
     percent_decode(segment)
         .decode_utf8()
-        .map_err(|_| Error::new(ErrorKind::InvalidUtf8, "Not UTF-8 after percent-decoding"))
+        .map_err(|_| Error::new(ErrorKind::InvalidUtf8, NOT_UTF8))
 }
 
 #[cfg(test)]

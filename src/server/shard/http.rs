@@ -56,12 +56,21 @@ pub(super) struct Answers {
     bytes: Vec<u8>,
     records: Vec<(usize, Range<usize>)>,
     dates: Dates,
+    /// When the date changes, in ms of the shard's clock.
+    next_date: u64,
 }
 
 impl Answers {
     /// Appends bytes for a connection.
     pub(super) fn push_for(&mut self, token: usize, bytes: &[u8]) {
         self.with(token, |out, _| out.extend_from_slice(bytes));
+    }
+
+    /// Makes the date that of `now`, in ms of the shard's clock.
+    pub(super) fn follow_clock(&mut self, now: u64) {
+        if now >= self.next_date {
+            self.next_date = now + self.dates.refresh();
+        }
     }
 
     fn with(&mut self, token: usize, write: impl FnOnce(&mut Vec<u8>, &Dates)) {
@@ -407,7 +416,6 @@ impl Shard {
     }
 
     fn answer_broadcasted(&mut self, token: usize, reply: Reply) {
-        self.answers.dates.refresh();
         self.answers.with(token, |out, dates| match reply.keep_alive {
             true => out.extend_from_slice(dates.broadcasted()),
             false => Answer::broadcasted().write(out, dates, false, false),
@@ -418,7 +426,6 @@ impl Shard {
         if answer.is_error() {
             Gauges::add(&self.gauges().rejected, 1);
         }
-        self.answers.dates.refresh();
         self.answers.with(token, |out, dates| {
             answer.write(out, dates, reply.keep_alive, reply.head_only);
         });

@@ -172,6 +172,7 @@ impl Shard {
             }
             self.inbox.awake();
             self.now = self.control.start.elapsed().as_millis() as u64;
+            self.answers.follow_clock(self.now);
             if gathered == 0 {
                 self.read_again();
             }

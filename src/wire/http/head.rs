@@ -255,16 +255,24 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// Path and query of an origin-form or absolute-form target (RFC 9112 section 3.2).
+/// Path and query of an origin-form or absolute-form target (RFC 9112 section 3.2). The reader of
+/// the request line has refused spaces and control characters.
 fn split_target(target: &str) -> Result<(&str, &str), Refusal> {
-    if target.bytes().any(|b| b <= b' ' || b == b'#' || b == 0x7f) {
-        return Err(bad("Request target has a character that must be percent-encoded"));
+    let bytes = target.as_bytes();
+    if memchr::memchr(b'#', bytes).is_some() {
+        return Err(bad("Request target has a '#': it is sent as %23"));
     }
-    let origin = match target.strip_prefix("http://").or(target.strip_prefix("https://")) {
-        Some(rest) => rest.find(['/', '?']).map_or("/", |at| &rest[at..]),
-        None => target,
+    let origin = match target.strip_prefix('/') {
+        Some(_) => target,
+        None => match target.strip_prefix("http://").or(target.strip_prefix("https://")) {
+            Some(rest) => rest.find(['/', '?']).map_or("/", |at| &rest[at..]),
+            None => target,
+        },
     };
-    Ok(origin.split_once('?').unwrap_or((origin, "")))
+    match memchr::memchr(b'?', origin.as_bytes()) {
+        Some(at) => Ok((&origin[..at], &origin[at + 1..])),
+        None => Ok((origin, "")),
+    }
 }
 
 /// The elements of a comma-separated list (RFC 9110 section 5.6.1).
@@ -382,6 +390,10 @@ mod tests {
             b"GET / HTTP/1.1\nHost: h\n\n",
             b"GET  / HTTP/1.1\r\nHost: h\r\n\r\n",
             b"GET /a#b HTTP/1.1\r\nHost: h\r\n\r\n",
+            b"GET /a\x01b HTTP/1.1\r\nHost: h\r\n\r\n",
+            b"GET /a\x7fb HTTP/1.1\r\nHost: h\r\n\r\n",
+            b"GET /a\tb HTTP/1.1\r\nHost: h\r\n\r\n",
+            b"GET /a\0b HTTP/1.1\r\nHost: h\r\n\r\n",
             b"\x16\x03\x01\x02\x00\x01\x00\x01",
             b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
         ] {

@@ -37,19 +37,26 @@ pub fn route(path: &str) -> Route<'_> {
     if path == crate::wire::stream::PATH {
         return Route::Stream;
     }
-    match rest.split_once('/') {
+    match cut(rest) {
         None => Route::Channel(rest),
-        Some(("send", rest)) => match rest.split_once('/') {
+        Some(("send", rest)) => match cut(rest) {
             None => Route::Send(rest),
-            Some((name, message)) if !message.contains('/') => Route::SendInPath(name, message),
+            Some((name, message)) if cut(message).is_none() => Route::SendInPath(name, message),
             Some(_) => Route::Unknown,
         },
-        Some((_, name)) if name.contains('/') => Route::Unknown,
+        Some((_, name)) if cut(name).is_some() => Route::Unknown,
         Some(("create", name)) => Route::Create(name),
         Some(("listen", name)) => Route::Listen(name),
         Some(("info", name)) => Route::Info(name),
         Some(_) => Route::Unknown,
     }
+}
+
+/// What stands before and behind the first slash. On the hot path, where std's search by character
+/// is several times slower.
+fn cut(path: &str) -> Option<(&str, &str)> {
+    let at = memchr::memchr(b'/', path.as_bytes())?;
+    Some((&path[..at], &path[at + 1..]))
 }
 
 #[cfg(test)]
