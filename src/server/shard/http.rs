@@ -20,8 +20,6 @@ use crate::{Error, ErrorKind};
 
 pub(super) use crate::server::answer::status;
 
-/// Input read from an HTTP connection at once.
-const READ_BYTES: usize = 64 << 10;
 /// Answers that one connection may have waiting before its next request is looked at.
 const MAX_ANSWERS: usize = 256 << 10;
 /// Names in a shard's cache.
@@ -118,15 +116,14 @@ impl Shard {
             // only then are the answers that it has to read first written.
             return false;
         }
-        let most = scratch.len().min(READ_BYTES);
-        let scratch = &mut scratch[..most];
         match conn.stream.read(scratch) {
             Ok(0) => self.kill(token),
             Ok(n) => {
                 Gauges::add(&gauges_of(&self.service, self.id).bytes_in, n as u64);
+                let full = n == scratch.len();
                 let input = &mut scratch[..n];
                 self.http_input(token, input);
-                return n == most;
+                return full;
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return true,

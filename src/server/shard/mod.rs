@@ -441,8 +441,8 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(token) else { return };
         if conn.is_open_websocket() {
             self.close_websocket(token, close::GOING_AWAY, "server is stopping");
-        } else if matches!(conn.lane, Lane::Http(None)) && conn.queued() == 0 {
-            self.kill(token);
+        } else if matches!(conn.lane, Lane::Http(None)) && conn.after_flush == AfterFlush::Stay {
+            self.end_with(token, AfterFlush::Free);
         }
     }
 
