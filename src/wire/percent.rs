@@ -37,9 +37,7 @@ pub fn decode(segment: &[u8]) -> Result<Cow<'_, str>> {
             }
         }
     }
-    percent_decode(segment)
-        .decode_utf8()
-        .map_err(|_| Error::new(ErrorKind::InvalidUtf8, NOT_UTF8))
+    percent_decode(segment).decode_utf8().map_err(|_| Error::new(ErrorKind::InvalidUtf8, NOT_UTF8))
 }
 
 #[cfg(test)]

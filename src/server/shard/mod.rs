@@ -5,6 +5,7 @@
 //! While the rounds of a busy moment keep adding messages, delivery waits for a few of them:
 //! batches grow by themselves under load, and an idle server answers at once.
 
+mod answers;
 mod conn;
 mod fanout;
 mod http;
@@ -23,9 +24,10 @@ use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
 
+use self::answers::Answers;
 use self::conn::{AfterFlush, Conn, Lane, Sent};
 use self::fanout::Local;
-use self::http::Answers;
+
 use self::spin::Spin;
 use super::Service;
 use super::service::Admission;
