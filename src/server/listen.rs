@@ -14,6 +14,9 @@ const BACKLOG: i32 = 4096;
 /// The first socket is bound without `SO_REUSEPORT`, so that an address that another program, or
 /// another server of this one, listens on is an error and not silently shared. Only then does it
 /// get the option, which lets the others join it.
+///
+/// Of the addresses that a name stands for, the first that can be bound is taken, IPv4 before IPv6:
+/// "localhost" is 127.0.0.1, as in the default.
 pub(super) fn bind(listen: &str, count: usize) -> Result<(SocketAddr, Vec<TcpListener>)> {
     let mut failure = None;
     for address in resolve(listen)? {
@@ -29,13 +32,16 @@ pub(super) fn bind(listen: &str, count: usize) -> Result<(SocketAddr, Vec<TcpLis
     Err(failure.context(format_args!("cannot listen on '{listen}'")))
 }
 
-fn resolve(listen: &str) -> Result<impl Iterator<Item = SocketAddr>> {
-    listen.to_socket_addrs().map_err(|error| {
+fn resolve(listen: &str) -> Result<Vec<SocketAddr>> {
+    let addresses = listen.to_socket_addrs().map_err(|error| {
         Error::new(
             ErrorKind::InvalidArgument,
             format!("cannot listen on '{listen}': {error}; write HOST:PORT, as in 127.0.0.1:8000"),
         )
-    })
+    })?;
+    let mut addresses: Vec<_> = addresses.collect();
+    addresses.sort_by_key(SocketAddr::is_ipv6);
+    Ok(addresses)
 }
 
 fn bind_all(address: SocketAddr, count: usize) -> std::io::Result<(SocketAddr, Vec<TcpListener>)> {
@@ -83,6 +89,14 @@ mod tests {
         }
         drop(listeners);
         bind(&address.to_string(), 2).unwrap();
+    }
+
+    #[test]
+    fn localhost_is_the_loopback_of_ipv4_and_ipv6_has_its_own_form() {
+        let (address, _listeners) = bind("localhost:0", 1).unwrap();
+        assert!(address.ip().is_loopback() && address.is_ipv4());
+        let (address, _listeners) = bind("[::1]:0", 2).unwrap();
+        assert!(address.ip().is_loopback() && address.is_ipv6());
     }
 
     #[test]

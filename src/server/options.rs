@@ -131,14 +131,14 @@ pub const OPTIONS: &[OptionSpec] = &[
         1,
         DAY_MS,
         "5000",
-        "Time a connection has to send a whole request head.",
+        "Time a connection has to send a whole request head, and to finish a closing handshake.",
     ),
     integer(
         "request_timeout_ms",
         1,
         DAY_MS,
         "30000",
-        "Time a connection has to send a whole request body, and a peer to finish a close.",
+        "Time a connection has to send a whole request body.",
     ),
     integer(
         "idle_timeout_ms",
