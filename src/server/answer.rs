@@ -131,7 +131,7 @@ impl Target<'_> {
     pub(super) fn find(&self, service: &Service) -> Result<Option<Arc<Channel>>> {
         match self {
             Self::Listen(name) | Self::Send(name) => {
-                service.find(&percent::decode(name.as_bytes())?).map(Some)
+                service.find(&percent::decode(name)?).map(Some)
             }
             Self::Stream => Ok(None),
         }

@@ -75,7 +75,7 @@ impl<'a> Plan<'a> {
 
 impl Call {
     fn of(head: &Head<'_>) -> std::result::Result<Self, Answer> {
-        let name = |segment: &str| match percent::decode(segment.as_bytes()) {
+        let name = |segment: &str| match percent::decode(segment) {
             Ok(name) => Ok(name.into_owned()),
             Err(error) => Err(Answer::error(&error)),
         };
@@ -97,8 +97,7 @@ impl Call {
 
     /// A message in the path of a request that, oddly, has a body as well.
     pub(super) fn send_in_path(name: &str, message: &str) -> Self {
-        let decode =
-            |segment: &str| percent::decode(segment.as_bytes()).map(|text| text.into_owned());
+        let decode = |segment: &str| percent::decode(segment).map(|text| text.into_owned());
         match (decode(name), decode(message)) {
             (Ok(name), Ok(message)) => Self::PublishText(name, message),
             (Err(error), _) | (_, Err(error)) => Self::Refuse(Answer::error(&error)),

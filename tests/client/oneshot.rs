@@ -38,8 +38,7 @@ fn every_character_arrives_as_it_was() {
         send_message(&server.host(), name, message).unwrap();
         let seen = server.state().seen.last().unwrap().clone();
         let segment = seen.line.split([' ', '/']).nth(5).unwrap().to_owned();
-        let segment = segment.as_bytes();
-        assert_eq!(qyun::wire::percent::decode(segment).unwrap(), message, "{}", seen.line);
+        assert_eq!(qyun::wire::percent::decode(&segment).unwrap(), message, "{}", seen.line);
     }
 }
 

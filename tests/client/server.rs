@@ -313,7 +313,7 @@ fn answer(status: u16, body: &str) -> String {
 }
 
 fn decode(segment: &str) -> String {
-    percent::decode(segment.as_bytes()).unwrap().into_owned()
+    percent::decode(segment).unwrap().into_owned()
 }
 
 fn contract(state: &mut State, seen: &Seen) -> String {

@@ -289,7 +289,7 @@ impl Shard {
 
     /// The hot request.
     fn send_in_path(&mut self, name: &str, message: &str) -> Result<(), Error> {
-        let text = percent::decode(message.as_bytes())?;
+        let text = percent::decode(message)?;
         let limit = self.service.options().max_url_message_bytes;
         if text.len() > limit {
             return Err(Error::new(
@@ -304,7 +304,7 @@ impl Shard {
             }
             self.cache.remove(name);
         }
-        let channel = self.service.find(&percent::decode(name.as_bytes())?)?;
+        let channel = self.service.find(&percent::decode(name)?)?;
         self.service.publish_to(&channel, &message)?;
         self.remember(name, channel);
         Ok(())

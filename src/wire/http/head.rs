@@ -259,7 +259,8 @@ impl<'a> Fields<'a> {
 /// the request line has refused spaces and control characters.
 fn split_target(target: &str) -> Result<(&str, &str), Refusal> {
     let bytes = target.as_bytes();
-    if memchr::memchr(b'#', bytes).is_some() {
+    let mark = memchr::memchr2(b'#', b'?', bytes);
+    if mark.is_some_and(|at| memchr::memchr(b'#', &bytes[at..]).is_some()) {
         return Err(bad("Request target has a '#': it is sent as %23"));
     }
     let origin = match target.strip_prefix('/') {
@@ -269,8 +270,8 @@ fn split_target(target: &str) -> Result<(&str, &str), Refusal> {
             None => target,
         },
     };
-    match memchr::memchr(b'?', origin.as_bytes()) {
-        Some(at) => Ok((&origin[..at], &origin[at + 1..])),
+    match mark {
+        Some(_) => Ok(origin.split_once('?').unwrap_or((origin, ""))),
         None => Ok((origin, "")),
     }
 }
