@@ -18,10 +18,11 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,6 +111,13 @@ def server(qyun):
             process.terminate()
 
 
+def kill_group(process):
+    """Ends a command and whatever it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
 class Session:
     """A folder and an environment in which the blocks of a README run in turn."""
 
@@ -131,20 +139,24 @@ class Session:
         }
         self.background = None
 
+    def close(self):
+        if self.background is not None:
+            kill_group(self.background[0])
+
     def address(self, text):
         return text.replace("localhost:8000", f"localhost:{self.port}")
 
     def start(self, command):
         return subprocess.Popen(["bash", "-c", command], cwd=self.folder, env=self.environment,
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, text=True)
+                                stderr=subprocess.PIPE, text=True, start_new_session=True)
 
     def end(self, process, command, expected):
         """Waits for a command and compares what it printed."""
         try:
             said, complained = process.communicate(timeout=TIME_LIMIT)
         except subprocess.TimeoutExpired:
-            process.kill()
+            kill_group(process)
             raise Failed(f"'{command}' did not end in {TIME_LIMIT} s") from None
         if process.returncode != 0:
             raise Failed(f"'{command}' ended with {process.returncode}:\n{said}{complained}")
@@ -222,8 +234,9 @@ def main():
     blocks = fences(READMES[0].read_text("utf-8"))
     with server(qyun) as port, tempfile.TemporaryDirectory() as folder:
         session = Session(Path(folder), qyun, prefix, port)
-        for info, body in blocks:
-            session.block(info, body)
+        with closing(session):
+            for info, body in blocks:
+                session.block(info, body)
     print(f"{len(blocks)} passed: the blocks of {READMES[0].name}, which {READMES[1].name} shares")
 
 
