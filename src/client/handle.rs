@@ -252,7 +252,7 @@ impl Shared {
         let http = self.http.get_or_init(|| {
             let options = &self.options;
             let tls = self.target.tls();
-            Http::new(self.host().clone(), tls, options.connect_timeout, options.request_timeout)
+            Http::with(self.host().clone(), tls, options.connect_timeout, options.request_timeout)
         });
         // After the check in `close`, or before it: either way the calls fail once it is closed.
         if self.is_closing() {

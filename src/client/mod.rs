@@ -40,6 +40,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use host::Host;
+pub use http::Http;
 pub use options::{ClientOptions, OPTIONS, Overflow, PublishVia};
 
 use crate::Result;
