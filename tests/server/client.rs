@@ -1,10 +1,10 @@
 //! Qyun's client against Qyun's server.
 
 use qyun::ErrorKind;
-use qyun::client::{ClientOptions, Http, shutdown};
+use qyun::client::{Client, ClientOptions, Delivery, EventKind, Http, shutdown};
 use qyun::wire::MessageKind;
 
-use crate::kit::server;
+use crate::kit::{PATIENCE, server};
 
 #[test]
 fn http_calls_list_every_channel_and_look_one_up() {
@@ -34,5 +34,30 @@ fn http_calls_list_every_channel_and_look_one_up() {
         }
     }
     http.close();
-    shutdown(crate::kit::PATIENCE).unwrap();
+}
+
+#[test]
+fn a_message_too_large_for_the_server_is_refused_and_disturbs_no_subscription() {
+    let server = server(&[("max_message_bytes", "1000")]);
+    server.service().create_channel("c").unwrap();
+    let host = server.local_addr().to_string();
+    let client = Client::open(&host, ClientOptions::default()).unwrap();
+    let subscription = client.subscribe("c", Delivery::Pull).unwrap();
+    assert_eq!(subscription.recv(PATIENCE).unwrap().kind, EventKind::Connected);
+    for size in [1001, 16_000] {
+        let error = client.publish("c", MessageKind::Binary, &vec![0; size]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+        assert!(error.to_string().ends_with("the limit is 1000"), "{error}");
+    }
+    client.publish_nowait("c", MessageKind::Binary, vec![0; 2000].into()).unwrap();
+    client.publish("c", MessageKind::Text, b"fits").unwrap();
+    assert_eq!(&subscription.recv(PATIENCE).unwrap().data[..], b"fits");
+    assert_eq!(client.last_error().unwrap().kind(), ErrorKind::TooLarge);
+    // Beyond what the server reads at all the connection is lost, and only then.
+    let error = client.publish("c", MessageKind::Binary, &[0; 20_000]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+    assert_eq!(subscription.recv(PATIENCE).unwrap().kind, EventKind::Error);
+    assert_eq!(subscription.recv(PATIENCE).unwrap().kind, EventKind::Connected);
+    client.close();
+    shutdown(PATIENCE).unwrap();
 }
