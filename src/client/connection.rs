@@ -42,13 +42,11 @@ pub(crate) async fn run(shared: Arc<Shared>, mut session: Session) {
                 if since.elapsed() >= GOOD {
                     backoff.reset();
                 }
-                let host = &shared.target.host;
-                let error = lost.error.context(format_args!("lost the connection to {host}"));
-                session.disconnected(&error);
+                session.disconnected(&lost);
                 lost.come_back
             }
             Err(error) => {
-                let error = error.context(format_args!("cannot connect to {}", shared.target.host));
+                let error = error.context("cannot connect");
                 // 403 and 404 name the path here, not a channel.
                 let error = match error.kind() {
                     ErrorKind::ChannelNotFound => Error::new(ErrorKind::Refused, error.to_string()),

@@ -180,11 +180,19 @@ impl Shared {
     }
 
     fn closed(&self) -> Error {
-        let why = match lock(&self.status).last_error.clone() {
-            Some(error) if !self.is_closing() => format!("; {error}"),
-            _ => String::new(),
-        };
-        Error::new(ErrorKind::Closed, format!("the client of {} is closed{why}", self.host()))
+        let why = lock(&self.status).last_error.clone().filter(|_| !self.is_closing());
+        Error::new(ErrorKind::Closed, format!("the client is closed{}", cause(why.as_ref())))
+    }
+
+    /// Puts the host in front of an error of the handle as a whole.
+    fn of_host(&self, error: Error) -> Error {
+        error.context(format_args!("client of {}", self.host()))
+    }
+
+    /// Puts the channel and the host in front of an error that names neither.
+    pub(crate) fn cannot(&self, verb: &str, channel: &str, error: Error) -> Error {
+        let channel = channel.escape_debug();
+        error.context(format_args!("cannot {verb} channel '{channel}' on {}", self.host()))
     }
 
     pub(super) fn wait_connected(&self, timeout: Duration) -> Result<()> {
@@ -200,7 +208,7 @@ impl Shared {
             ClientState::Connected => Ok(()),
             ClientState::Closed => {
                 drop(status);
-                Err(self.closed())
+                Err(self.of_host(self.closed()))
             }
             ClientState::Connecting => {
                 let limit = timeout.as_millis();
@@ -228,12 +236,17 @@ impl Shared {
     }
 
     pub(super) fn last_error(&self) -> Option<Error> {
+        self.cause().map(|error| self.of_host(error))
+    }
+
+    /// The newest failure of the background work, without the host.
+    fn cause(&self) -> Option<Error> {
         lock(&self.status).last_error.clone()
     }
 
-    /// Keeps and logs a failure of the background work.
+    /// Keeps and logs a failure of the background work, whose text does not name the host.
     pub(crate) fn failed(&self, error: &Error) {
-        log::info!(target: "qyun::client", "{error}");
+        log::info!(target: "qyun::client", "client of {}: {error}", self.host());
         lock(&self.status).last_error = Some(error.clone());
     }
 
@@ -247,17 +260,25 @@ impl Shared {
         }
     }
 
+    pub(super) fn create_channel(&self, channel: &str) -> Result<()> {
+        self.http("create", channel)?.create(channel)
+    }
+
+    pub(super) fn delete_channel(&self, channel: &str) -> Result<()> {
+        self.http("delete", channel)?.delete(channel)
+    }
+
     /// The HTTP calls, with connections of the handle's own, made by the first of them.
-    pub(super) fn http(&self) -> Result<&Http> {
+    fn http(&self, verb: &str, channel: &str) -> Result<&Http> {
         let http = self.http.get_or_init(|| {
             let options = &self.options;
             let tls = self.target.tls();
-            Http::new(self.host().clone(), tls, options.connect_timeout, options.request_timeout)
+            Http::with(self.host().clone(), tls, options.connect_timeout, options.request_timeout)
         });
         // After the check in `close`, or before it: either way the calls fail once it is closed.
         if self.is_closing() {
             http.close();
-            return Err(self.closed());
+            return Err(self.cannot(verb, channel, self.closed()));
         }
         Ok(http)
     }
@@ -268,13 +289,22 @@ impl Shared {
         kind: MessageKind,
         data: &[u8],
     ) -> Result<Position> {
-        name::validate(channel)?;
-        check_utf8(kind, data)?;
+        let cannot = |error| self.cannot("publish to", channel, error);
+        check(channel, kind, data).map_err(cannot)?;
         if self.options.publish_via == PublishVia::Http {
-            let position = self.http()?.send(channel, kind, data)?;
+            let position = self.http("publish to", channel)?.send(channel, kind, data)?;
             self.tally.published.fetch_add(1, Ordering::Relaxed);
             return Ok(position);
         }
+        self.publish_by_websocket(channel, kind, data).map_err(cannot)
+    }
+
+    fn publish_by_websocket(
+        &self,
+        channel: &str,
+        kind: MessageKind,
+        data: &[u8],
+    ) -> Result<Position> {
         role::refuse_on_io("publish")?;
         let id = self.new_id();
         let promise = Arc::new(Promise::new());
@@ -284,17 +314,14 @@ impl Shared {
             promise: Some(promise.clone()),
         })?;
         let limit = self.options.request_timeout;
-        promise.wait(limit).unwrap_or_else(|| {
-            let cause = cause(self.last_error().filter(|_| !self.is_connected()).as_ref());
-            Err(Error::new(
-                ErrorKind::Timeout,
-                format!(
-                    "no acknowledgement from {} within {} ms{cause}",
-                    self.host(),
-                    limit.as_millis()
-                ),
-            ))
-        })
+        promise.wait(limit).unwrap_or_else(|| Err(self.late("no acknowledgement", limit)))
+    }
+
+    /// A time limit passed; why, if the connection is to blame.
+    fn late(&self, what: &str, limit: Duration) -> Error {
+        let cause = cause(self.cause().filter(|_| !self.is_connected()).as_ref());
+        let limit = limit.as_millis();
+        Error::new(ErrorKind::Timeout, format!("{what} within {limit} ms{cause}"))
     }
 
     pub(super) fn publish_nowait(
@@ -303,10 +330,12 @@ impl Shared {
         kind: MessageKind,
         data: &[u8],
     ) -> Result<()> {
-        name::validate(channel)?;
-        check_utf8(kind, data)?;
-        let packet = packet(0, channel, Op::Publish(kind, data));
-        self.queue(Outgoing { id: 0, packet, promise: None })
+        check(channel, kind, data)
+            .and_then(|()| {
+                let packet = packet(0, channel, Op::Publish(kind, data));
+                self.queue(Outgoing { id: 0, packet, promise: None })
+            })
+            .map_err(|error| self.cannot("publish to", channel, error))
     }
 
     fn is_connected(&self) -> bool {
@@ -326,7 +355,7 @@ impl Shared {
             if waiting >= self.options.send_queue_messages {
                 return Err(Error::new(
                     ErrorKind::QueueFull,
-                    format!("{waiting} requests wait to be written to {}", self.host()),
+                    format!("{waiting} requests wait to be written"),
                 ));
             }
         }
@@ -349,18 +378,15 @@ impl Shared {
         channel: &str,
         delivery: Delivery,
     ) -> Result<Subscription> {
-        name::validate(channel)?;
-        role::refuse_on_io("subscribe")?;
+        name::validate(channel)
+            .and_then(|()| role::refuse_on_io("subscribe"))
+            .map_err(|error| self.cannot("subscribe to", channel, error))?;
         let dropped = self.tally.dropped.clone();
         let (inbox, callback) =
             Inbox::new(channel.into(), delivery, &self.options, self.wake.clone(), dropped);
         let live = self.join(&inbox).and_then(|promise| {
             let limit = self.options.request_timeout;
-            promise.wait(limit).unwrap_or_else(|| {
-                let cause = cause(self.last_error().filter(|_| !self.is_connected()).as_ref());
-                let limit = limit.as_millis();
-                Err(Error::new(ErrorKind::Timeout, format!("not live within {limit} ms{cause}")))
-            })
+            promise.wait(limit).unwrap_or_else(|| Err(self.late("not live", limit)))
         });
         let live = live.and_then(|()| match callback {
             Some(callback) => inbox.start(callback, &self.runtime),
@@ -371,9 +397,7 @@ impl Shared {
             Err(error) => {
                 inbox.dismiss();
                 self.leave(&inbox);
-                let channel = channel.escape_debug();
-                Err(error
-                    .context(format_args!("cannot subscribe to '{channel}' on {}", self.host())))
+                Err(self.cannot("subscribe to", channel, error))
             }
         }
     }
@@ -446,7 +470,9 @@ pub(crate) fn packet(id: u32, channel: &str, op: Op<'_>) -> Bytes {
     bytes.into()
 }
 
-fn check_utf8(kind: MessageKind, data: &[u8]) -> Result<()> {
+/// Whether a message can be published at all.
+fn check(channel: &str, kind: MessageKind, data: &[u8]) -> Result<()> {
+    name::validate(channel)?;
     match (kind, std::str::from_utf8(data)) {
         (MessageKind::Text, Err(error)) => Err(Error::new(
             ErrorKind::InvalidUtf8,

@@ -13,9 +13,10 @@ const MAX_LEN: usize = 2048;
 const ACCEPTED: &str =
     "it takes HOST, HOST:PORT, [IPV6]:PORT, or a URL with http, https, ws or wss";
 
-/// A server's address as the client uses it.
+/// A server's address: `HOST`, `HOST:PORT` or a URL (`http`, `https`, `ws`, `wss`), parsed once. Its
+/// text names the server in errors.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Host {
+pub struct Host {
     secure: bool,
     /// Lower-case name or address, an IPv6 address without its brackets.
     name: String,
@@ -25,8 +26,8 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Reads what a caller gave; the error names it and says what is accepted.
-    pub(crate) fn parse(text: &str) -> Result<Self> {
+    /// Reads what a caller gave; the error, `InvalidUrl`, names it and says what is accepted.
+    pub fn parse(text: &str) -> Result<Self> {
         Self::read(text).map_err(|why| {
             let shown: String = text.chars().take(100).collect();
             Error::new(
@@ -67,17 +68,17 @@ impl Host {
     }
 
     /// Whether TLS is spoken.
-    pub(crate) fn is_secure(&self) -> bool {
+    pub fn is_secure(&self) -> bool {
         self.secure
     }
 
     /// The name to resolve; an IPv6 address without brackets.
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The port, never 0.
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 
@@ -93,7 +94,14 @@ impl Host {
         format!("{scheme}://{}{}", self.authority(), self.prefix)
     }
 
-    fn authority(&self) -> String {
+    /// What precedes `/channel/…` in every path: empty, or `/` and segments without a `/` at the
+    /// end.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// `NAME:PORT`, an IPv6 address in brackets.
+    pub fn authority(&self) -> String {
         match self.name.contains(':') {
             true => format!("[{}]:{}", self.name, self.port),
             false => format!("{}:{}", self.name, self.port),

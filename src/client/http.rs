@@ -10,24 +10,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ClientConfig;
+use serde::de::DeserializeOwned;
+use ureq::http::{HeaderValue, Method};
 use ureq::{Agent, Timeout};
 
 use super::host::Host;
 use super::transport::{Connect, LateResolver, take_unsent};
+use super::{ClientOptions, tls};
+use crate::hub::ChannelInfo;
 use crate::wire::{MessageKind, Position, name, percent};
 use crate::{Error, ErrorKind, Result};
 
 /// Longest encoded message that travels in a path.
 const MAX_PATH_MESSAGE: usize = 4096;
-/// Most of an answer that is read.
-const MAX_ANSWER: u64 = 64 * 1024;
+/// Most of an answer that is read: a page of channels with the longest names, all escaped.
+const MAX_ANSWER: u64 = 2 << 20;
+/// Channels that are asked for at a time.
+const PAGE: usize = 1000;
 /// Connections that are kept for the next call: as many threads can call at once without opening.
 const KEPT: usize = 16;
 /// How long an unused connection is kept.
 const KEPT_FOR: Duration = Duration::from_secs(90);
 
-/// The calls to one host. Thread-safe; every call blocks.
-pub(crate) struct Http {
+/// HTTP calls to one server, over connections that are kept for the next call. Each runs on the
+/// caller's thread, takes at most the connect and request timeouts, and may be made by any number
+/// of threads at once. Errors name the host, and the channel where there is one.
+pub struct Http {
     agent: Agent,
     host: Host,
     base: String,
@@ -42,27 +50,30 @@ struct Answer {
     offset: u64,
 }
 
-/// What is asked for; it words the errors.
-#[derive(Debug, Clone, Copy)]
-enum Ask<'a> {
-    Create,
-    Delete,
-    Send(MessageKind, &'a [u8]),
+/// One request. Every field has a value, also where it is not sent.
+struct Request<'a> {
+    method: Method,
+    url: String,
+    /// Of a POST.
+    content_type: &'static HeaderValue,
+    /// Of a POST.
+    body: &'a [u8],
 }
 
-impl Ask<'_> {
-    fn verb(self) -> &'static str {
-        match self {
-            Self::Create => "create",
-            Self::Delete => "delete",
-            Self::Send(..) => "send to",
-        }
-    }
-}
+static TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+static BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 impl Http {
+    /// The calls to `host` (as for [`super::Client::open`]), with the timeouts and the `ca_file` of
+    /// `options`. Opens nothing yet. Errors: `InvalidUrl`, and those of reading certificates.
+    pub fn new(host: &str, options: &ClientOptions) -> Result<Self> {
+        let host = Host::parse(host)?;
+        let tls = if host.is_secure() { Some(tls::config(&options.ca_file)?) } else { None };
+        Ok(Self::with(host, tls, options.connect_timeout, options.request_timeout))
+    }
+
     /// Opens nothing yet. `tls` is needed when the host is secure.
-    pub(crate) fn new(
+    pub(crate) fn with(
         host: Host,
         tls: Option<Arc<ClientConfig>>,
         connect_timeout: Duration,
@@ -91,86 +102,163 @@ impl Http {
         Self { agent: Agent::with_parts(config, connect, LateResolver), host, base }
     }
 
-    pub(crate) fn host(&self) -> &Host {
+    /// The server.
+    pub fn host(&self) -> &Host {
         &self.host
     }
 
-    /// Creates a channel.
-    pub(crate) fn create(&self, channel: &str) -> Result<()> {
-        self.call(channel, Ask::Create).map(drop)
-    }
-
-    /// Deletes a channel.
-    pub(crate) fn delete(&self, channel: &str) -> Result<()> {
-        self.call(channel, Ask::Delete).map(drop)
-    }
-
-    /// Broadcasts a message: a short text in the path, anything else as a body. The position is
-    /// zeros when the server does not tell it.
-    pub(crate) fn send(&self, channel: &str, kind: MessageKind, data: &[u8]) -> Result<Position> {
-        let answer = self.call(channel, Ask::Send(kind, data))?;
-        Ok(Position { epoch: answer.epoch, offset: answer.offset })
-    }
-
-    /// Closes every connection, also under calls that wait on them; further calls fail.
-    pub(crate) fn close(&self) {
-        self.agent.clone().shutdown();
-    }
-
-    fn call(&self, channel: &str, ask: Ask<'_>) -> Result<Answer> {
-        self.try_call(channel, ask).map_err(|error| {
-            let shown = channel.escape_debug();
-            error.context(format_args!("cannot {} channel '{shown}' on {}", ask.verb(), self.host))
+    /// Creates a channel. Errors as for [`super::create_channel`].
+    pub fn create(&self, channel: &str) -> Result<()> {
+        let exists = |status, answer: &Answer| {
+            (status == 400 && answer.message == "Channel already exists")
+                .then_some(ErrorKind::ChannelExists)
+        };
+        self.about("create", channel, || {
+            let path = format!("/channel/create/{}", segment(channel)?);
+            self.call(&self.request(Method::GET, &path), exists).map(|_: Answer| ())
         })
     }
 
-    fn try_call(&self, channel: &str, ask: Ask<'_>) -> Result<Answer> {
-        let channel = segment(channel)?;
+    /// Deletes a channel: its listeners get what was published before, and are then closed.
+    /// `ChannelNotFound`, and the errors of [`super::create_channel`].
+    pub fn delete(&self, channel: &str) -> Result<()> {
+        self.about("delete", channel, || {
+            let path = format!("/channel/{}", segment(channel)?);
+            self.call(&self.request(Method::DELETE, &path), missing).map(|_: Answer| ())
+        })
+    }
+
+    /// Broadcasts a message: a short text in the path, anything else as a body. The position is
+    /// zeros when the server does not tell it. Errors as for [`super::send_message`].
+    pub fn send(&self, channel: &str, kind: MessageKind, data: &[u8]) -> Result<Position> {
+        self.about("send to", channel, || {
+            let segment = segment(channel)?;
+            let request = match path_message(kind, data) {
+                Some(message) => {
+                    self.request(Method::GET, &format!("/channel/send/{segment}/{message}"))
+                }
+                None => Request {
+                    content_type: match kind {
+                        MessageKind::Text => &TEXT,
+                        MessageKind::Binary => &BINARY,
+                    },
+                    body: data,
+                    ..self.request(Method::POST, &format!("/channel/send/{segment}"))
+                },
+            };
+            let answer: Answer = self.call(&request, missing)?;
+            Ok(Position { epoch: answer.epoch, offset: answer.offset })
+        })
+    }
+
+    /// What is known of a channel. `ChannelNotFound`, and the errors of [`super::create_channel`].
+    pub fn channel(&self, channel: &str) -> Result<ChannelInfo> {
+        #[derive(Default, serde::Deserialize)]
+        struct Found {
+            channel: Option<ChannelInfo>,
+        }
+        self.about("look up", channel, || {
+            let path = format!("/channel/info/{}", segment(channel)?);
+            let found: Found = self.call(&self.request(Method::GET, &path), missing)?;
+            found.channel.ok_or_else(|| unexpected("a channel"))
+        })
+    }
+
+    /// All channels, by name, a page at a time: channels that come or go meanwhile may or may not
+    /// be among them.
+    pub fn channels(&self) -> Result<Vec<ChannelInfo>> {
+        #[derive(Default, serde::Deserialize)]
+        struct Page {
+            channels: Option<Vec<ChannelInfo>>,
+        }
+        let page = |after: Option<&str>| {
+            let after = after.map(|name| format!("&after={}", percent::encode(name)));
+            let path = format!("/channels?limit={PAGE}{}", after.unwrap_or_default());
+            let page: Page = self.call(&self.request(Method::GET, &path), |_, _| None)?;
+            page.channels.ok_or_else(|| unexpected("a list of channels"))
+        };
+        let mut all: Vec<ChannelInfo> = Vec::new();
+        loop {
+            let more = page(all.last().map(|last| last.name.as_str())).map_err(|error| {
+                error.context(format_args!("cannot list channels on {}", self.host))
+            })?;
+            let is_last = more.len() < PAGE;
+            // A page that does not go on from the last one would never end.
+            let goes_on = match (all.last(), more.first()) {
+                (Some(last), Some(first)) => first.name > last.name,
+                _ => true,
+            };
+            if goes_on {
+                all.extend(more);
+            }
+            if is_last || !goes_on {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Closes every connection, also under calls that wait on them; further calls fail.
+    pub fn close(&self) {
+        self.agent.clone().shutdown();
+    }
+
+    fn about<T>(&self, verb: &str, channel: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
+        call().map_err(|error| {
+            let shown = channel.escape_debug();
+            error.context(format_args!("cannot {verb} channel '{shown}' on {}", self.host))
+        })
+    }
+
+    fn request(&self, method: Method, path: &str) -> Request<'static> {
+        Request { method, url: format!("{}{path}", self.base), content_type: &TEXT, body: &[] }
+    }
+
+    /// The answer; `special` tells the refusals that have a kind of their own.
+    fn call<T: DeserializeOwned + Default>(
+        &self,
+        request: &Request<'_>,
+        special: impl FnOnce(u16, &Answer) -> Option<ErrorKind>,
+    ) -> Result<T> {
         let mut tries = 0;
         let (status, body) = loop {
             take_unsent();
             tries += 1;
-            match self.exchange(&channel, ask) {
+            match self.exchange(request) {
                 Ok(answer) => break answer,
                 // At most every kept connection is found dead once; then a new one is made.
                 Err(_) if take_unsent() && tries <= KEPT => {}
                 Err(error) => return Err(failure(&error)),
             }
         };
-        let answer: Answer = serde_json::from_slice(&body).unwrap_or_default();
-        match status {
-            200..300 => Ok(answer),
-            _ => Err(refusal(status, &answer.message, &body, ask)),
+        if (200..300).contains(&status) {
+            return Ok(serde_json::from_slice(&body).unwrap_or_default());
         }
+        let answer: Answer = serde_json::from_slice(&body).unwrap_or_default();
+        let kind = special(status, &answer);
+        Err(refusal(kind, status, &answer.message, &body))
     }
 
-    fn exchange(
-        &self,
-        channel: &str,
-        ask: Ask<'_>,
-    ) -> std::result::Result<(u16, Vec<u8>), ureq::Error> {
-        let base = &self.base;
-        let mut response = match ask {
-            Ask::Create => self.agent.get(format!("{base}/channel/create/{channel}")).call(),
-            Ask::Delete => self.agent.delete(format!("{base}/channel/{channel}")).call(),
-            Ask::Send(kind, data) => match path_message(kind, data) {
-                Some(message) => {
-                    self.agent.get(format!("{base}/channel/send/{channel}/{message}")).call()
-                }
-                None => {
-                    let content_type = match kind {
-                        MessageKind::Text => "text/plain; charset=utf-8",
-                        MessageKind::Binary => "application/octet-stream",
-                    };
-                    let url = format!("{base}/channel/send/{channel}");
-                    self.agent.post(url).header("content-type", content_type).send(data)
-                }
-            },
+    fn exchange(&self, request: &Request<'_>) -> std::result::Result<(u16, Vec<u8>), ureq::Error> {
+        let head = ureq::http::Request::builder().method(&request.method).uri(&request.url);
+        let mut response = match request.method == Method::POST {
+            true => {
+                let head = head.header("content-type", request.content_type);
+                self.agent.run(head.body(request.body)?)
+            }
+            false => self.agent.run(head.body(())?),
         }?;
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec()?;
         Ok((status, body))
     }
+}
+
+fn missing(status: u16, _: &Answer) -> Option<ErrorKind> {
+    (status == 404).then_some(ErrorKind::ChannelNotFound)
+}
+
+fn unexpected(what: &str) -> Error {
+    Error::new(ErrorKind::Protocol, format!("the server answered 200 without {what}"))
 }
 
 impl fmt::Debug for Http {
@@ -202,13 +290,11 @@ fn path_message(kind: MessageKind, data: &[u8]) -> Option<String> {
     Some(percent::encode(text)).filter(|encoded| encoded.len() <= MAX_PATH_MESSAGE)
 }
 
-fn refusal(status: u16, message: &str, body: &[u8], ask: Ask<'_>) -> Error {
-    let kind = match (status, ask) {
-        (400, Ask::Create) if message == "Channel already exists" => ErrorKind::ChannelExists,
-        (404, Ask::Send(..) | Ask::Delete) => ErrorKind::ChannelNotFound,
-        (413 | 414, _) => ErrorKind::TooLarge,
+fn refusal(kind: Option<ErrorKind>, status: u16, message: &str, body: &[u8]) -> Error {
+    let kind = kind.unwrap_or(match status {
+        413 | 414 => ErrorKind::TooLarge,
         _ => ErrorKind::Refused,
-    };
+    });
     let text = match message {
         "" => String::from_utf8_lossy(body).chars().take(200).collect(),
         message => message.to_owned(),

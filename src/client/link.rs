@@ -45,11 +45,13 @@ pub(crate) struct Lost {
     pub(crate) error: Error,
     /// Whether the server may be tried again.
     pub(crate) come_back: bool,
+    /// The server says that a message was too large for it.
+    pub(crate) too_big: bool,
 }
 
 impl Lost {
     fn again(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { error: Error::new(kind, message), come_back: true }
+        Self { error: Error::new(kind, message), come_back: true, too_big: false }
     }
 }
 
@@ -274,7 +276,11 @@ fn closed_by(frame: Option<CloseFrame>) -> Lost {
         "" => text,
         reason => format!("{text}: {reason}"),
     };
-    Lost { error: Error::new(ErrorKind::Connect, text), come_back: close::invites_back(code) }
+    Lost {
+        error: Error::new(ErrorKind::Connect, text),
+        come_back: close::invites_back(code),
+        too_big: code == close::TOO_BIG,
+    }
 }
 
 fn lost_by(error: &WsError) -> Lost {

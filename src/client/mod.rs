@@ -40,6 +40,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use host::Host;
+pub use http::Http;
 pub use options::{ClientOptions, OPTIONS, Overflow, PublishVia};
 
 use crate::Result;
@@ -147,18 +149,20 @@ impl Client {
 
     /// Creates a channel, over HTTP.
     pub fn create_channel(&self, name: &str) -> Result<()> {
-        self.shared()?.http()?.create(name)
+        self.shared()?.create_channel(name)
     }
 
     /// Deletes a channel, over HTTP.
     pub fn delete_channel(&self, name: &str) -> Result<()> {
-        self.shared()?.http()?.delete(name)
+        self.shared()?.delete_channel(name)
     }
 
     /// Publishes and waits for the server's acknowledgement, at most the request timeout. While
     /// the handle still connects the message waits, and is not sent once this has returned. When
     /// the connection is lost after it was sent, this fails with `Connect`, and it may have been
-    /// published: nothing is ever sent twice. `WouldDeadlock` in an inline callback, unless
+    /// published: nothing is ever sent twice. A message over the server's limit fails with
+    /// `TooLarge`; the server reads it to its end up to sixteen times its limit, and closes the
+    /// connection of one that is larger still. `WouldDeadlock` in an inline callback, unless
     /// publications travel by HTTP.
     pub fn publish(&self, channel: &str, kind: MessageKind, data: &[u8]) -> Result<Position> {
         self.shared()?.publish(channel, kind, data)

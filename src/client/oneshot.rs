@@ -41,7 +41,7 @@ fn agent(host: &str) -> Result<Arc<Http>> {
     let known = agents.values().find(|agent| *agent.host() == parsed).cloned();
     let agent = known.unwrap_or_else(|| {
         let options = ClientOptions::default();
-        Arc::new(Http::new(parsed, tls, options.connect_timeout, options.request_timeout))
+        Arc::new(Http::with(parsed, tls, options.connect_timeout, options.request_timeout))
     });
     if agents.len() >= MAX_HOSTS {
         agents.clear();

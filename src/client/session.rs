@@ -14,6 +14,7 @@ use slab::Slab;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::handle::{Join, Shared, packet};
+use super::host::Host;
 use super::inbox::Inbox;
 use super::link::{Link, Lost};
 use super::promise::Promise;
@@ -61,8 +62,23 @@ struct Topic {
 }
 
 enum Open {
-    Publish(Arc<Promise<Result<Position>>>),
+    /// A publication of so many bytes, and who waits for its acknowledgement.
+    Publish(usize, Arc<Promise<Result<Position>>>),
     Subscribe(usize),
+}
+
+impl Open {
+    fn publish(self) -> Option<(usize, Arc<Promise<Result<Position>>>)> {
+        match self {
+            Self::Publish(size, promise) => Some((size, promise)),
+            Self::Subscribe(_) => None,
+        }
+    }
+}
+
+/// An error as a subscription's users read it.
+fn about(host: &Host, channel: &str, error: &Error) -> String {
+    format!("channel '{}' on {host}: {error}", channel.escape_debug())
 }
 
 type Step = std::result::Result<bool, Lost>;
@@ -97,7 +113,8 @@ impl Session {
     }
 
     /// The connection is lost: what was on its way may or may not have arrived.
-    pub(crate) fn disconnected(&mut self, error: &Error) {
+    pub(crate) fn disconnected(&mut self, lost: &Lost) {
+        let error = &lost.error.clone().context("lost the connection");
         self.connected = false;
         self.numbers.clear();
         self.control.clear();
@@ -108,13 +125,19 @@ impl Session {
         for (_, topic) in &mut self.topics {
             (topic.number, topic.asked, topic.retry_at) = (None, false, None);
         }
-        for (_, open) in self.open.drain() {
-            if let Open::Publish(promise) = open {
-                promise.give(Err(Error::new(
-                    ErrorKind::Connect,
-                    format!("{error}; the message may or may not have been published"),
-                )));
+        let mut open: Vec<_> = self.open.drain().filter_map(|(_, open)| open.publish()).collect();
+        if lost.too_big {
+            // Requests are judged one by one, so the largest without an answer is the one.
+            open.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
+            if let Some((_, promise)) = (!open.is_empty()).then(|| open.remove(0)) {
+                promise.give(Err(Error::new(ErrorKind::TooLarge, error.to_string())));
             }
+        }
+        for (_, promise) in open {
+            promise.give(Err(Error::new(
+                ErrorKind::Connect,
+                format!("{error}; the message may or may not have been published"),
+            )));
         }
         for request in self.shared.drain(false) {
             match request.promise {
@@ -122,7 +145,11 @@ impl Session {
                     let text = format!("{error}; the message was not sent");
                     promise.give(Err(Error::new(ErrorKind::Connect, text)));
                 }
-                None => log::warn!(target: "qyun::client", "{error}; a queued message is dropped"),
+                None => log::warn!(
+                    target: "qyun::client",
+                    "client of {}: {error}; a queued message is dropped",
+                    self.shared.target.host
+                ),
             }
         }
         self.failed(error);
@@ -132,7 +159,7 @@ impl Session {
     pub(crate) fn failed(&mut self, error: &Error) {
         self.shared.failed(error);
         for (_, topic) in &self.topics {
-            let text = format!("channel '{}': {error}", topic.name.escape_debug());
+            let text = about(&self.shared.target.host, &topic.name, error);
             for inbox in &topic.members {
                 inbox.offer(inbox.notice(EventKind::Error, &text, Position::default()));
             }
@@ -195,12 +222,12 @@ impl Session {
         if let Some(promise) = request.promise {
             if self.open.len() >= self.prune_at {
                 self.open.retain(|_, open| match open {
-                    Open::Publish(promise) => !promise.is_abandoned(),
+                    Open::Publish(_, promise) => !promise.is_abandoned(),
                     Open::Subscribe(_) => true,
                 });
                 self.prune_at = (self.open.len() * 2).max(1024);
             }
-            self.open.insert(request.id, Open::Publish(promise));
+            self.open.insert(request.id, Open::Publish(request.packet.len(), promise));
         }
         Some(request.packet)
     }
@@ -247,7 +274,7 @@ impl Session {
             None => {
                 let text = format!("{} bytes that are no packet of the protocol", bytes.len());
                 let error = Error::new(ErrorKind::Protocol, text);
-                return Err(Lost { error, come_back: true });
+                return Err(Lost { error, come_back: true, too_big: false });
             }
         }
         Ok(())
@@ -278,35 +305,25 @@ impl Session {
 
     fn reply(&mut self, reply: &Reply<'_>) {
         match self.open.remove(&reply.id) {
-            Some(Open::Publish(promise)) => {
+            Some(Open::Publish(_, promise)) => {
                 if reply.status == 0 {
                     self.shared.tally.published.fetch_add(1, Ordering::Relaxed);
                     promise.give(Ok(reply.position));
                 } else {
-                    promise.give(Err(self.refusal("publish", reply)));
+                    promise.give(Err(refusal(reply)));
                 }
             }
             Some(Open::Subscribe(key)) => self.subscribed(key, reply),
             None if reply.status != 0 => {
-                let error = self.refusal("publish without waiting", reply);
+                let error = refusal(reply).context("a message was not published");
                 self.shared.failed(&error);
             }
             None => {}
         }
     }
 
-    fn refusal(&self, what: &str, reply: &Reply<'_>) -> Error {
-        let kind = match reply.status {
-            404 => ErrorKind::ChannelNotFound,
-            413 => ErrorKind::TooLarge,
-            _ => ErrorKind::Refused,
-        };
-        let (host, status, text) = (&self.shared.target.host, reply.status, reply.error);
-        Error::new(kind, format!("cannot {what} on {host}: the server answered {status}: {text}"))
-    }
-
     fn subscribed(&mut self, key: usize, reply: &Reply<'_>) {
-        let error = (reply.status != 0).then(|| self.refusal("subscribe", reply));
+        let error = (reply.status != 0).then(|| refusal(reply));
         let Some(topic) = self.topics.get_mut(key) else { return };
         topic.asked = false;
         let joining = std::mem::take(&mut topic.joining);
@@ -318,7 +335,7 @@ impl Session {
                 return self.remove_topic(key);
             }
             // Live once, gone after a reconnection: it may be created again.
-            let text = format!("channel '{}': {error}", topic.name.escape_debug());
+            let text = about(&self.shared.target.host, &topic.name, &error);
             for inbox in &topic.members {
                 inbox.offer(inbox.notice(EventKind::Error, &text, Position::default()));
             }
@@ -456,6 +473,15 @@ impl Session {
     }
 }
 
+fn refusal(reply: &Reply<'_>) -> Error {
+    let kind = match reply.status {
+        404 => ErrorKind::ChannelNotFound,
+        413 => ErrorKind::TooLarge,
+        _ => ErrorKind::Refused,
+    };
+    Error::new(kind, format!("the server answered {}: {}", reply.status, reply.error))
+}
+
 impl Topic {
     /// Makes a subscription live, unless its caller gave up.
     fn admit(&mut self, join: Join) {
@@ -477,26 +503,21 @@ impl Drop for Session {
         let closing = self.shared.is_closing();
         let error = match self.error.take() {
             Some(error) if !closing => error,
-            _ => Error::new(
-                ErrorKind::Closed,
-                format!("the client of {} is closed", self.shared.target.host),
-            ),
+            _ => Error::new(ErrorKind::Closed, "the client is closed"),
         };
-        let open = self.open.drain().filter_map(|(_, open)| match open {
-            Open::Publish(promise) => Some(promise),
-            Open::Subscribe(_) => None,
-        });
+        let open = self.open.drain().filter_map(|(_, open)| open.publish());
+        let open = open.map(|(_, promise)| promise);
         for promise in open.chain(requests.into_iter().filter_map(|request| request.promise)) {
             promise.give(Err(error.clone()));
         }
         for (inbox, event) in self.stalled.drain(..) {
             inbox.force(event);
         }
-        let reason = match closing {
-            true => super::inbox::CLOSED_BY_PROGRAM.to_owned(),
-            false => error.to_string(),
-        };
         for topic in self.topics.drain() {
+            let reason = match closing {
+                true => super::inbox::CLOSED_BY_PROGRAM.to_owned(),
+                false => about(&self.shared.target.host, &topic.name, &error),
+            };
             for join in topic.joining {
                 join.promise.give(Err(error.clone()));
             }

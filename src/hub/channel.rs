@@ -8,7 +8,7 @@ use crate::wire::Position;
 use crate::wire::websocket::Message;
 
 /// What is known of a channel at one moment.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ChannelInfo {
     /// The name, decoded.
     pub name: String,

@@ -143,19 +143,19 @@ impl Service {
     /// Whether a message may be published at all.
     pub(super) fn check(&self, kind: MessageKind, payload: &[u8]) -> Result<()> {
         if payload.len() > self.options.max_message_bytes {
-            return Err(Error::new(
-                ErrorKind::TooLarge,
-                format!(
-                    "Message has {} bytes; the limit is {}",
-                    payload.len(),
-                    self.options.max_message_bytes
-                ),
-            ));
+            return Err(self.too_large(payload.len()));
         }
         if kind == MessageKind::Text && std::str::from_utf8(payload).is_err() {
             return Err(Error::new(ErrorKind::InvalidUtf8, "Message is not UTF-8"));
         }
         Ok(())
+    }
+
+    /// The refusal of a message of `size` bytes.
+    pub(super) fn too_large(&self, size: usize) -> Error {
+        let limit = self.options.max_message_bytes;
+        let text = format!("Message has {size} bytes; the limit is {limit}");
+        Error::new(ErrorKind::TooLarge, text)
     }
 
     /// Publishes without waiting for room, as a shard must, which is the one that makes room.

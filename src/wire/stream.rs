@@ -13,6 +13,8 @@
 //! `op`: 1 subscribe, 2 unsubscribe, 3 publish. `flags` bit 0: the payload is binary, not text.
 //! `id`: chosen by the client; the reply carries it; 0 asks for no reply unless the request fails.
 //! `status`: 0 is success, otherwise the HTTP status that says the same (400, 404, 413).
+//! A publication over the server's limit is answered 413 like any other that fails; one of more than
+//! sixteen times the limit closes the connection (1009) at its header.
 //! `channel`: the server's number for the channel, told by the reply to a subscribe, valid while
 //! the connection lasts. The reply to a subscribe also tells the channel's epoch and the offset of
 //! its last publication: the first message that follows has the next one. The reply to a publish

@@ -51,9 +51,9 @@ fn channels_and_info_tell_what_was_sent() {
 
 #[test]
 fn a_message_over_the_servers_limit_is_refused() {
-    let server = Server::with(&["--create", "a", "--set", "max_message_bytes=100"]);
-    server.run_with_input(&["send", "a"], &[b'x'; 100]).ends_with(0);
-    server.run_with_input(&["send", "a"], &[b'x'; 101]).ends_with(1);
+    let server = Server::with(&["--create", "a", "--set", "max_message_bytes=5000"]);
+    server.run_with_input(&["send", "a"], &[b'x'; 5000]).ends_with(0);
+    server.run_with_input(&["send", "a"], &[b'x'; 5001]).ends_with(1);
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn wrong_usage_is_code_2_and_says_what_would_be_right() {
         (&["nothing"][..], "unrecognized subcommand"),
         (&["create"], "<NAME>"),
         (&["listen"], "<NAMES>"),
-        (&["create", "x", "--host", "ftp://x"], "it takes HOST:PORT"),
+        (&["create", "x", "--host", "ftp://x"], "it takes HOST, HOST:PORT"),
         (&["create", "x", "--timeout", "soon"], "there are: ms, s"),
         (&["create", ""], "name is empty"),
         (&["create", "a\nb"], "control character"),

@@ -2,6 +2,7 @@
 
 mod close;
 mod delivery;
+mod errors;
 mod events;
 mod handle;
 mod listener;

@@ -3,6 +3,7 @@
 #![allow(missing_docs)]
 
 mod bad_input;
+mod client;
 mod contract;
 mod fanout;
 mod kit;

@@ -103,6 +103,29 @@ fn a_publisher_that_subscribes_gets_its_message_before_the_reply() {
 }
 
 #[test]
+fn a_publication_far_over_the_limit_is_refused_and_the_connection_lives() {
+    let server = server(&[("max_message_bytes", "100000")]);
+    server.service().create_channel("a").unwrap();
+    let mut raw = Raw::websocket(server.local_addr(), "/channel/stream");
+    raw.send_frame(0x82, &subscribe(1, "a"));
+    assert_eq!(reply(&raw.message()).1, 0);
+    for (id, size) in [(2, 100_001), (3, 100_300), (4, 1_600_000)] {
+        let packet = request(id, "a", Op::Publish(MessageKind::Binary, &vec![7; size]));
+        raw.send_frame(0x82, &packet);
+        let frame = raw.message();
+        assert_eq!((reply(&frame).0, reply(&frame).1), (id, 413));
+        let text = format!("Message has {size} bytes; the limit is 100000");
+        assert!(frame.payload.ends_with(text.as_bytes()), "{frame:?}");
+    }
+    server.service().publish("a", MessageKind::Text, b"still here").unwrap();
+    assert_eq!(message(&raw.message()), (1, b"still here".to_vec()));
+    // Only what nobody can have meant costs the connection: told by the frame's header.
+    let packet = request(5, "a", Op::Publish(MessageKind::Binary, &vec![7; 1_600_300]));
+    raw.send_frame(0x82, &packet);
+    assert_eq!(raw.message().close_code(), Some(1009));
+}
+
+#[test]
 fn what_cannot_be_done_is_answered_with_its_status() {
     let server = server(&[("max_message_bytes", "100")]);
     server.service().create_channel("a").unwrap();

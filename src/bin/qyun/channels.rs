@@ -1,9 +1,8 @@
 //! `qyun create`, `delete`, `channels` and `info`.
 
-use serde_json::Value;
+use serde_json::json;
 
 use crate::exit::Failure;
-use crate::http::{Server, channel_path};
 use crate::output;
 use crate::remote::Remote;
 
@@ -19,9 +18,8 @@ pub struct Create {
 
 impl Create {
     pub fn run(&self) -> Result<(), Failure> {
-        let path = channel_path("/channel/create/", &self.name)?;
-        let answer = Server::new(&self.remote)?.get(&path)?;
-        say(&self.remote, &answer)
+        self.remote.http()?.create(&self.name)?;
+        say(&self.remote, &format!("Channel '{}' created", self.name))
     }
 }
 
@@ -36,9 +34,8 @@ pub struct Delete {
 
 impl Delete {
     pub fn run(&self) -> Result<(), Failure> {
-        let path = channel_path("/channel/", &self.name)?;
-        let answer = Server::new(&self.remote)?.delete(&path)?;
-        say(&self.remote, &answer)
+        self.remote.http()?.delete(&self.name)?;
+        say(&self.remote, &format!("Channel '{}' deleted", self.name))
     }
 }
 
@@ -51,19 +48,17 @@ pub struct List {
 
 impl List {
     pub fn run(&self) -> Result<(), Failure> {
-        let answer = Server::new(&self.remote)?.get("/channels")?;
+        let channels = self.remote.http()?.channels()?;
         if self.remote.json {
-            return output::line(&answer);
+            return output::line(json!({ "status": "success", "channels": channels }));
         }
-        let channels = answer.get("channels").unwrap_or(&answer);
-        let channels = channels.as_array().map(Vec::as_slice).unwrap_or_default();
-        let names = channels.iter().map(|channel| text(channel, "name"));
-        let width = names.map(|name| name.chars().count()).max().unwrap_or(0).max(7);
+        let width = channels.iter().map(|channel| channel.name.chars().count()).max();
+        let width = width.unwrap_or(0).max(7);
         let mut table =
             format!("{:width$}  {:>11}  {:>12}\n", "channel", "subscribers", "messages");
-        for channel in channels {
-            let (name, subscribers) = (text(channel, "name"), text(channel, "subscribers"));
-            let messages = text(channel, "offset");
+        for channel in &channels {
+            let (name, subscribers, messages) =
+                (&channel.name, channel.subscribers, channel.offset);
             table += &format!("{name:width$}  {subscribers:>11}  {messages:>12}\n");
         }
         output::write_all(table.as_bytes())
@@ -81,33 +76,27 @@ pub struct Info {
 
 impl Info {
     pub fn run(&self) -> Result<(), Failure> {
-        let path = channel_path("/channel/info/", &self.name)?;
-        let answer = Server::new(&self.remote)?.get(&path)?;
+        let channel = self.remote.http()?.channel(&self.name)?;
         if self.remote.json {
-            return output::line(&answer);
+            return output::line(json!({ "status": "success", "channel": channel }));
         }
-        let channel = answer.get("channel").filter(|value| value.is_object()).unwrap_or(&answer);
-        let mut lines = String::new();
-        for key in ["name", "subscribers", "offset", "epoch", "created_ms"] {
-            lines += &format!("{key:11}  {}\n", text(channel, key));
+        let mut lines = format!("{:11}  {}\n", "name", channel.name);
+        for (key, value) in [
+            ("subscribers", channel.subscribers),
+            ("offset", channel.offset),
+            ("epoch", channel.epoch),
+            ("created_ms", channel.created_ms),
+        ] {
+            lines += &format!("{key:11}  {value}\n");
         }
         output::write_all(lines.as_bytes())
     }
 }
 
-/// Shows a success: its text for people, all of it as JSON.
-fn say(remote: &Remote, answer: &Value) -> Result<(), Failure> {
+/// Shows a success.
+fn say(remote: &Remote, message: &str) -> Result<(), Failure> {
     match remote.json {
-        true => output::line(answer),
-        false => output::line(text(answer, "message")),
-    }
-}
-
-/// The value of `key` as text; empty when there is none.
-fn text(object: &Value, key: &str) -> String {
-    match object.get(key) {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(value) => value.to_string(),
+        true => output::line(json!({ "status": "success", "message": message })),
+        false => output::line(message),
     }
 }

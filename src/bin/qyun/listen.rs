@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use qyun::client::{Client, ClientOptions, Delivery, Event, EventKind};
+use qyun::client::{Client, Delivery, Event, EventKind};
 use qyun::wire::MessageKind;
 use serde_json::json;
 
@@ -83,18 +83,13 @@ impl Args {
     }
 
     fn open(&self) -> Result<Client, Failure> {
-        let timeout = self.remote.timeout.as_millis().max(1).to_string();
-        let mut options = ClientOptions::default();
-        options.set("connect_timeout_ms", &timeout)?;
-        options.set("request_timeout_ms", &timeout)?;
+        let mut options = self.remote.options()?;
         // A slow stdout holds the connection; what it cannot take is the server's to judge.
         options.set("overflow", "block")?;
-        let base = self.remote.base()?;
-        let client = Client::open(&base.to_string(), options)?;
+        let client = Client::open(&self.remote.host, options)?;
         client.wait_connected(self.remote.timeout).map_err(|error| {
             // A connection refused again and again is told as such, not as a timeout.
             Failure::from(client.last_error().unwrap_or(error))
-                .context(format!("cannot connect to {base}"))
         })?;
         Ok(client)
     }

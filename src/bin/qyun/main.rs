@@ -5,7 +5,6 @@ mod bench;
 mod channels;
 mod duration;
 mod exit;
-mod http;
 mod limits;
 mod listen;
 mod output;

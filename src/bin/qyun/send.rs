@@ -1,7 +1,9 @@
 //! `qyun send`.
 
+use qyun::client::Http;
+use qyun::wire::MessageKind;
+
 use crate::exit::Failure;
-use crate::http::{BINARY, Server, TEXT, channel_path};
 use crate::remote::Remote;
 use crate::{output, stdin};
 
@@ -32,8 +34,7 @@ pub struct Args {
 
 impl Args {
     pub fn run(&self) -> Result<(), Failure> {
-        let path = channel_path("/channel/send/", &self.name)?;
-        let server = Server::new(&self.remote)?;
+        let server = self.remote.http()?;
         let from_stdin = matches!(self.message.as_deref(), None | Some("-"));
         let mut sent = 0_u64;
         match (&self.message, from_stdin) {
@@ -42,19 +43,19 @@ impl Args {
                 let mut line = Vec::new();
                 while stdin::next_line(&mut input, &mut line)? {
                     let told = |failure: Failure| failure.context(format!("line {}", sent + 1));
-                    self.send(&server, &path, &line).map_err(told)?;
+                    self.send(&server, &line).map_err(told)?;
                     sent += 1;
                 }
             }
             (Some(message), false) if !self.lines => {
-                self.send(&server, &path, message.as_bytes())?;
+                self.send(&server, message.as_bytes())?;
                 sent = 1;
             }
             (Some(_), false) => {
                 return Err(Failure::usage("--lines reads stdin; give no MESSAGE with it"));
             }
             _ => {
-                self.send(&server, &path, &stdin::whole(std::io::stdin().lock())?)?;
+                self.send(&server, &stdin::whole(std::io::stdin().lock())?)?;
                 sent = 1;
             }
         }
@@ -66,11 +67,11 @@ impl Args {
         }
     }
 
-    fn send(&self, server: &Server, path: &str, message: &[u8]) -> Result<(), Failure> {
-        let content_type = if self.binary { BINARY } else { TEXT };
+    fn send(&self, server: &Http, message: &[u8]) -> Result<(), Failure> {
+        let kind = if self.binary { MessageKind::Binary } else { MessageKind::Text };
         if !self.binary && std::str::from_utf8(message).is_err() {
             return Err(Failure::usage("the message is not UTF-8; send bytes with --binary"));
         }
-        server.post(path, content_type, message).map(drop)
+        Ok(server.send(&self.name, kind, message).map(drop)?)
     }
 }

@@ -1,13 +1,11 @@
 //! `qyun serve`: a server until a signal comes.
 
-use std::io;
-use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use qyun::server::{OPTIONS, Server, ServerOptions};
 use serde_json::json;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::exit::Failure;
 use crate::{duration, limits, output, settings};
@@ -57,28 +55,6 @@ Examples:
     )
 }
 
-/// SIGINT and SIGTERM, caught from the moment this is made.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-        })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
 impl Args {
     /// Starts, tells where, and returns when the server has stopped.
     pub fn run(&self) -> Result<(), Failure> {
@@ -88,22 +64,19 @@ impl Args {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             shards => shards,
         };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            // Before the server starts: from then on a signal means a graceful stop.
-            let mut stop = Stop::new()?;
-            let listen = options.listen.clone();
-            let server = Server::start(options)
-                .map_err(|error| Failure::from(error.context(format!("listening on {listen}"))))?;
-            for name in &self.create {
-                server.service().create_channel(name).map_err(|error| {
-                    Failure::from(error.context(format!("creating channel '{name}'")))
-                })?;
-            }
-            self.announce(&server, shards)?;
-            stop.wait().await;
-            drain(Arc::new(server), self.drain, &mut stop).await
-        })
+        // Before the server starts: from then on a signal means a graceful stop.
+        let mut signals = Signals::new([SIGINT, SIGTERM])?;
+        let listen = options.listen.clone();
+        let server = Server::start(options)
+            .map_err(|error| Failure::from(error.context(format!("listening on {listen}"))))?;
+        for name in &self.create {
+            server.service().create_channel(name).map_err(|error| {
+                Failure::from(error.context(format!("creating channel '{name}'")))
+            })?;
+        }
+        self.announce(&server, shards)?;
+        signals.forever().next();
+        drain(&server, self.drain, signals)
     }
 
     fn options(&self) -> Result<ServerOptions, Failure> {
@@ -145,28 +118,21 @@ impl Args {
 }
 
 /// Stops `server`, waiting for its clients up to `deadline` or until another signal comes.
-async fn drain(server: Arc<Server>, deadline: Duration, stop: &mut Stop) -> Result<(), Failure> {
+fn drain(server: &Server, deadline: Duration, mut signals: Signals) -> Result<(), Failure> {
     log::info!("stopping; waiting up to {deadline:?} for clients to go");
-    let (done, mut stopped) = tokio::sync::oneshot::channel();
-    let thread = std::thread::Builder::new().name("qy-drain".into());
-    thread.spawn(move || {
-        // The receiver is gone only when the process is about to exit.
-        let _ = done.send(server.stop(deadline));
-    })?;
-    tokio::select! {
-        all_went = &mut stopped => {
-            match all_went {
-                Ok(true) => log::info!("stopped"),
-                Ok(false) => log::warn!("stopped; some clients were cut off after {deadline:?}"),
-                Err(_) => return Err(Failure::failed("the server failed while it stopped")),
-            }
-            Ok(())
-        }
-        () = stop.wait() => {
+    let handle = signals.handle();
+    let watch = std::thread::Builder::new().name("qy-signals".into()).spawn(move || {
+        if signals.forever().next().is_some() {
             let failure = Failure::failed("a second signal: stopped without waiting for clients");
-            let _code: ExitCode = failure.report(false);
-            // Returning would join the draining thread's server; the point is not to wait for it.
-            std::process::exit(failure.exit as i32)
+            let _ = failure.report(false);
+            std::process::exit(failure.exit as i32);
         }
+    })?;
+    match server.stop(deadline) {
+        true => log::info!("stopped"),
+        false => log::warn!("stopped; some clients were cut off after {deadline:?}"),
     }
+    handle.close();
+    let _ = watch.join();
+    Ok(())
 }

@@ -8,7 +8,7 @@ use super::conn::{AfterFlush, Conn, Lane};
 use super::{Shard, gauges_of};
 use crate::hub::Gauges;
 use crate::wire::stream::{self, Op, Reply, Request};
-use crate::wire::websocket::{Decoder, Event, Message, close_frame, pong_frame};
+use crate::wire::websocket::{Decoder, Event, Limits, Message, close_frame, pong_frame};
 use crate::wire::{MessageKind, Position, close};
 use crate::{Error, ErrorKind};
 
@@ -41,17 +41,20 @@ impl Shard {
             return;
         }
         Self::heard(conn, next_ping);
-        // What a listener says is checked and not kept; a stream's packet also has its header.
-        let keep = matches!(conn.lane, Lane::Sender(_) | Lane::Stream(_));
-        let limit = match conn.lane {
-            Lane::Stream(_) => max_message + stream::REQUEST_HEADER + crate::wire::name::MAX_LEN,
-            _ => max_message,
+        let limits = match conn.lane {
+            Lane::Sender(_) => Limits::keep(max_message),
+            Lane::Stream(_) => stream_limits(max_message),
+            // What a listener says is checked and not kept.
+            _ => Limits::discard(max_message),
         };
         let mut decoder = conn.reader.take().map_or_else(Decoder::default, |decoder| *decoder);
         loop {
-            match decoder.next(&mut input, limit, keep) {
+            match decoder.next(&mut input, limits) {
                 Ok(None) => break,
                 Ok(Some(Event::Message(kind, data))) => self.on_message(token, kind, data),
+                Ok(Some(Event::TooLarge(kind, head, size))) => {
+                    self.on_too_large(token, kind, head, size);
+                }
                 Ok(Some(Event::Ping(data))) => self.on_ping(token, data),
                 Ok(Some(Event::Pong)) => {}
                 Ok(Some(Event::Close(code))) => {
@@ -94,14 +97,29 @@ impl Shard {
             }
             Some(Lane::Stream(_)) => match stream::decode_request(data) {
                 Some(request) if kind == MessageKind::Binary => self.on_request(token, &request),
-                _ => {
-                    Gauges::add(&self.gauges().rejected, 1);
-                    self.close_websocket(token, close::PROTOCOL_ERROR, "not a request packet");
-                    self.discard_input(token);
-                }
+                _ => self.on_no_request(token),
             },
             _ => {}
         }
+    }
+
+    /// A publication over the limit on a stream: refused like any other request, because other
+    /// channels of the connection have nothing to do with it. Its payload was not kept.
+    fn on_too_large(&mut self, token: usize, kind: MessageKind, head: &[u8], size: usize) {
+        match stream::decode_request(head) {
+            Some(request @ Request { op: Op::Publish(..), .. }) if kind == MessageKind::Binary => {
+                Gauges::add(&self.gauges().rejected, 1);
+                let payload = size - stream::REQUEST_HEADER - request.channel.len();
+                self.answer_request(token, &request, &Err(self.service.too_large(payload)));
+            }
+            _ => self.on_no_request(token),
+        }
+    }
+
+    fn on_no_request(&mut self, token: usize) {
+        Gauges::add(&self.gauges().rejected, 1);
+        self.close_websocket(token, close::PROTOCOL_ERROR, "not a request packet");
+        self.discard_input(token);
     }
 
     /// The peer closes: it gets its code back behind what is queued, and the socket goes.
@@ -153,14 +171,23 @@ impl Shard {
     }
 
     fn on_request(&mut self, token: usize, request: &Request<'_>) {
-        let id = request.id;
         let answer = match request.op {
             Op::Subscribe => self.stream_subscribe(token, request.channel),
             Op::Unsubscribe => self.stream_unsubscribe(token, request.channel),
             Op::Publish(kind, data) => self.stream_publish(request.channel, kind, data),
         };
+        self.answer_request(token, request, &answer);
+    }
+
+    fn answer_request(
+        &mut self,
+        token: usize,
+        request: &Request<'_>,
+        answer: &Result<(u64, Position), Error>,
+    ) {
+        let id = request.id;
         let text;
-        let reply = match &answer {
+        let reply = match answer {
             Ok(_) if id == 0 => return,
             Ok((channel, position)) => {
                 Reply { id, channel: *channel, position: *position, ..Reply::default() }
@@ -179,7 +206,7 @@ impl Shard {
         stream::encode_reply(&mut packet, &reply);
         let mut frame = Vec::with_capacity(packet.len() + 10);
         Message::append(&mut frame, MessageKind::Binary, &[&packet]);
-        match (request.op, &answer) {
+        match (request.op, answer) {
             // The answer to a publish follows its delivery; the others precede what they begin.
             (Op::Publish(..), Ok(_)) => self.answers.push_for(token, &frame),
             _ => {
@@ -223,6 +250,14 @@ impl Shard {
             conn.lane = Lane::Sender(channel);
         }
     }
+}
+
+/// A request's payload may have `max_message` bytes. Up to sixteen times as much is read to its end
+/// and refused by a reply; beyond that the connection is closed, for the bandwidth's sake.
+fn stream_limits(max_message: usize) -> Limits {
+    let head = stream::REQUEST_HEADER + crate::wire::name::MAX_LEN;
+    let (max, skip) = (max_message + head, max_message.saturating_mul(16) + head);
+    Limits { skip, head, ..Limits::keep(max) }
 }
 
 fn not_found() -> Error {

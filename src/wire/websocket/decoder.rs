@@ -12,6 +12,9 @@ use crate::wire::{MessageKind, close};
 pub enum Event<'a> {
     /// A whole message, unmasked, text checked. Empty when the decoder discards messages.
     Message(MessageKind, &'a [u8]),
+    /// A message over [`Limits::max`]: its first [`Limits::head`] bytes, and its whole size. What
+    /// it says is not checked as text.
+    TooLarge(MessageKind, &'a [u8], usize),
     /// A ping; its payload belongs into a pong.
     Ping(&'a [u8]),
     /// A pong.
@@ -31,6 +34,32 @@ pub struct Fault {
 
 const fn protocol(reason: &'static str) -> Fault {
     Fault { code: close::PROTOCOL_ERROR, reason }
+}
+
+/// How long a message may be, and what is kept of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest message that is taken, in bytes.
+    pub max: usize,
+    /// Whether its content is kept, and lent with the event.
+    pub keep: bool,
+    /// The longest message that is skipped, and reported, instead of being a fault.
+    pub skip: usize,
+    /// How much of the front of a skipped message is kept.
+    pub head: usize,
+}
+
+impl Limits {
+    /// Messages up to `max` bytes are kept; a longer one is a fault.
+    pub fn keep(max: usize) -> Self {
+        Self { max, keep: true, skip: 0, head: 0 }
+    }
+
+    /// Messages up to `max` bytes are checked and reported, their content is neither kept nor
+    /// lent; a longer one is a fault.
+    pub fn discard(max: usize) -> Self {
+        Self { max, keep: false, skip: 0, head: 0 }
+    }
 }
 
 /// The state between two pieces of input.
@@ -74,13 +103,12 @@ impl Decoder {
 
     /// Takes bytes from the front of `input` until there is an event; `None` when all is taken.
     ///
-    /// Messages over `max_message` bytes are a fault. With `keep` false, messages are checked and
-    /// reported but their content is not kept (nor lent).
+    /// `limits` may change between messages only. Of a message that is too large no more is held
+    /// than of one that is taken.
     pub fn next<'s, 'i: 's>(
         &'s mut self,
         input: &mut &'i mut [u8],
-        max_message: usize,
-        keep: bool,
+        limits: Limits,
     ) -> Result<Option<Event<'s>>, Fault> {
         if std::mem::take(&mut self.lent) {
             self.buffer = Vec::new();
@@ -88,7 +116,7 @@ impl Decoder {
         loop {
             let mut frame = match self.frame.take() {
                 Some(frame) => frame,
-                None => match self.read_header(input, max_message)? {
+                None => match self.read_header(input, limits)? {
                     Some(frame) => frame,
                     None => return Ok(None),
                 },
@@ -116,19 +144,36 @@ impl Decoder {
             let Some(kind) = self.message else { return Err(protocol("unexpected continuation")) };
             let last = whole && frame.fin;
             let alone = last && self.size == piece.len();
-            if kind == MessageKind::Text && !self.text.push(piece)
-                || last && !self.text.is_complete()
+            // Known from the header on, so before a byte of the frame is kept.
+            let over = self.size > limits.max;
+            if !over
+                && (kind == MessageKind::Text && !self.text.push(piece)
+                    || last && !self.text.is_complete())
             {
                 return Err(Fault { code: close::INVALID_DATA, reason: "text is not UTF-8" });
             }
-            if keep && !alone {
-                self.buffer.extend_from_slice(piece);
+            let wanted = if over { limits.head } else { usize::MAX };
+            if over && self.buffer.len() > wanted {
+                self.buffer.truncate(wanted);
+                self.buffer.shrink_to_fit();
+            }
+            if limits.keep && !alone {
+                let room = piece.len().min(wanted - self.buffer.len());
+                self.buffer.extend_from_slice(&piece[..room]);
             }
             if last {
                 self.message = None;
                 self.text = Utf8Stream::default();
-                self.size = 0;
-                if !keep {
+                let size = std::mem::take(&mut self.size);
+                if over {
+                    if alone {
+                        let head = &piece[..piece.len().min(wanted)];
+                        return Ok(Some(Event::TooLarge(kind, head, size)));
+                    }
+                    self.lent = true;
+                    return Ok(Some(Event::TooLarge(kind, &self.buffer, size)));
+                }
+                if !limits.keep {
                     return Ok(Some(Event::Message(kind, &[])));
                 }
                 if alone {
@@ -147,7 +192,7 @@ impl Decoder {
     fn read_header(
         &mut self,
         input: &mut &mut [u8],
-        max_message: usize,
+        limits: Limits,
     ) -> Result<Option<Frame>, Fault> {
         self.control.clear();
         let have = usize::from(self.head_len);
@@ -179,7 +224,7 @@ impl Decoder {
             _ => {}
         }
         match usize::try_from(len).ok().and_then(|len| Some((len, self.size.checked_add(len)?))) {
-            Some((remaining, size)) if size <= max_message => {
+            Some((remaining, size)) if size <= limits.max.max(limits.skip) => {
                 self.size = size;
                 Ok(Some(Frame { opcode, fin, remaining, mask }))
             }
@@ -299,6 +344,7 @@ mod tests {
     #[derive(Debug, Clone, PartialEq)]
     enum Said {
         Message(MessageKind, Vec<u8>),
+        TooLarge(Vec<u8>, usize),
         Ping(Vec<u8>),
         Pong,
         Close(u16),
@@ -306,6 +352,10 @@ mod tests {
     }
 
     fn read(bytes: &[u8], cuts: &[usize], max: usize, keep: bool) -> Vec<Said> {
+        read_within(bytes, cuts, if keep { Limits::keep(max) } else { Limits::discard(max) })
+    }
+
+    fn read_within(bytes: &[u8], cuts: &[usize], limits: Limits) -> Vec<Said> {
         let mut decoder = Decoder::default();
         let mut said = Vec::new();
         let mut bytes = bytes.to_vec();
@@ -316,8 +366,11 @@ mod tests {
             (piece, rest) = rest.split_at_mut(cuts.next().unwrap_or(1).clamp(1, rest.len()));
             let mut input = piece;
             loop {
-                match decoder.next(&mut input, max, keep) {
+                match decoder.next(&mut input, limits) {
                     Ok(None) => break,
+                    Ok(Some(Event::TooLarge(_, head, size))) => {
+                        said.push(Said::TooLarge(head.to_vec(), size));
+                    }
                     Ok(Some(Event::Message(kind, data))) => {
                         said.push(Said::Message(kind, data.to_vec()));
                     }
@@ -334,6 +387,7 @@ mod tests {
                 }
             }
             assert!(input.is_empty());
+            assert!(decoder.buffer.len() <= limits.max.max(limits.head));
         }
         said
     }
@@ -398,11 +452,33 @@ mod tests {
     }
 
     #[test]
+    fn a_message_that_is_too_large_is_skipped_and_the_next_one_taken() {
+        let limits = Limits { skip: 300, head: 4, ..Limits::keep(100) };
+        let mut bytes = frame(0x82, &[b'a'; 101]);
+        bytes.extend(frame(0x01, &[b'b'; 90]));
+        bytes.extend(frame(0x89, b""));
+        bytes.extend(frame(0x80, &[0xff; 210]));
+        bytes.extend(frame(0x81, b"after"));
+        bytes.extend(frame(0x82, &[0; 301]));
+        let expected = [
+            Said::TooLarge(b"aaaa".to_vec(), 101),
+            Said::Ping(Vec::new()),
+            Said::TooLarge(b"bbbb".to_vec(), 300),
+            text("after"),
+            Said::Fault(1009),
+        ];
+        for cut in 1..bytes.len() {
+            let said = read_within(&bytes, &vec![cut; 700], limits);
+            assert_eq!(said, expected, "cut every {cut}");
+        }
+    }
+
+    #[test]
     fn memory_follows_what_arrived_not_what_was_claimed() {
         let mut decoder = Decoder::default();
         let mut head = vec![0x82, 0xff, 0, 0, 0, 0, 0x3f, 0xff, 0xff, 0xff, 1, 2, 3, 4, 5];
         let mut input = &mut head[..];
-        assert_eq!(decoder.next(&mut input, usize::MAX, true), Ok(None));
+        assert_eq!(decoder.next(&mut input, Limits::keep(usize::MAX)), Ok(None));
         assert!(decoder.buffer.capacity() < 64);
         assert!(!decoder.is_idle());
     }

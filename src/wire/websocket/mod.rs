@@ -9,7 +9,7 @@ mod decoder;
 mod frame;
 mod utf8;
 
-pub use decoder::{Decoder, Event, Fault};
+pub use decoder::{Decoder, Event, Fault, Limits};
 pub use frame::{Message, close_frame, frame_end, pong_frame};
 
 use base64::Engine;

@@ -27,9 +27,10 @@ mod upgrade;
 
 pub use plan::Args;
 
+use qyun::client::Host;
+
 use crate::exit::Failure;
 use crate::limits;
-use crate::remote::Base;
 use plan::{Mode, Plan};
 use target::Target;
 
@@ -37,7 +38,7 @@ impl Args {
     pub fn run(&self) -> Result<(), Failure> {
         let plan = Plan::new(self)?;
         limits::raise_open_files(plan.descriptors());
-        let target = Target::find(&Base::parse(&self.host)?, plan.timeout)?;
+        let target = Target::find(&Host::parse(&self.host)?, plan.timeout)?;
         target.create_channels(plan.channels)?;
         let report = match plan.mode {
             Mode::Fanout(pace) => fanout::run(&target, &plan, pace),

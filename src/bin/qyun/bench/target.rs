@@ -4,12 +4,12 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
+use qyun::client::Host;
 use qyun::wire::percent;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::answers::Answers;
 use crate::exit::{Exit, Failure};
-use crate::remote::Base;
 
 /// Connections from one loopback address before the next one is used: there are about 28,000
 /// ports for each.
@@ -26,16 +26,16 @@ pub struct Target {
 }
 
 impl Target {
-    /// Resolves `base` and takes the first address that accepts a connection.
-    pub fn find(base: &Base, timeout: Duration) -> Result<Self, Failure> {
-        if base.tls {
-            return Err(Failure::usage(format!("host '{base}': the load generator speaks no TLS")));
+    /// Resolves `host` and takes the first address that accepts a connection.
+    pub fn find(host: &Host, timeout: Duration) -> Result<Self, Failure> {
+        if host.is_secure() {
+            return Err(Failure::usage(format!("host '{host}': the load generator speaks no TLS")));
         }
-        if !base.prefix.is_empty() {
-            let text = format!("host '{base}': the load generator takes no path");
+        if !host.prefix().is_empty() {
+            let text = format!("host '{host}': the load generator takes no path");
             return Err(Failure::usage(text));
         }
-        let authority = base.authority();
+        let authority = host.authority();
         let cannot = |why: String| {
             Failure::new(Exit::Connect, format!("cannot connect to http://{authority}: {why}"))
         };
