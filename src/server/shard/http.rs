@@ -112,12 +112,17 @@ impl Shard {
         let most = scratch.len().min(READ_BYTES);
         let scratch = &mut scratch[..most];
         match conn.stream.read(scratch) {
-            Ok(0) => self.kill(token),
+            Ok(0) => {
+                // Who ended its side may still wait for what it asked before.
+                self.write_answers_of(token);
+                self.end_with(token, AfterFlush::Free);
+            }
             Ok(n) => {
+                let more = n == most || conn.read_closed;
                 Gauges::add(&gauges_of(&self.service, self.id).bytes_in, n as u64);
                 let input = &mut scratch[..n];
                 self.http_input(token, input);
-                return n == most;
+                return more;
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return true,
