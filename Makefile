@@ -48,7 +48,12 @@ VENV    := $(abspath target/venv)
 all:
 	$(CARGO) build --locked $(if $(filter release,$(PROFILE)),--release)
 
-install: all
+# What is not built yet is built; what is built is not built again, so that `sudo make install`
+# needs no cargo.
+$(OUT)/qyun:
+	$(MAKE) --no-print-directory all
+
+install: $(OUT)/qyun
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(INCLUDEDIR) $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/qyun)
 	$(INSTALL) -m 755 $(OUT)/qyun $(DESTDIR)$(BINDIR)/qyun
 	$(INSTALL) -m 644 include/qyun.h $(DESTDIR)$(INCLUDEDIR)/qyun.h
@@ -69,8 +74,8 @@ uninstall:
 	$(RM) -r $(DESTDIR)$(LIBDIR)/cmake/qyun
 
 # An installation of this source tree for its own tests.
-stage:
-	$(MAKE) install PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib INCLUDEDIR=$(STAGE)/include \
+stage: all
+	$(MAKE) --no-print-directory install PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib INCLUDEDIR=$(STAGE)/include \
 		BINDIR=$(STAGE)/bin DESTDIR=
 
 native-check: stage

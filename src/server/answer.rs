@@ -22,6 +22,9 @@ pub(super) struct Answer {
 
 const BROADCASTED: &str = r#"{"status":"success","message":"Message broadcasted"}"#;
 
+/// What a 426 must tell (RFC 9110 section 15.5.22, RFC 6455 section 4.2.2).
+const UPGRADE: &str = "upgrade: websocket\r\nsec-websocket-version: 13\r\n";
+
 impl Answer {
     /// Success with more members behind the message.
     pub(super) fn success(message: &str, more: Value) -> Self {
@@ -61,10 +64,7 @@ impl Answer {
 
     /// The answer to a plain request for what is a WebSocket.
     pub(super) fn upgrade_required() -> Self {
-        Self {
-            fields: "upgrade: websocket\r\n",
-            ..Self::failure(426, "This is a WebSocket: connect to it with ws://")
-        }
+        Self::failure(426, "This is a WebSocket: connect to it with ws://")
     }
 
     fn json(status: u16, outcome: &str, message: &str, more: Value) -> Self {
@@ -76,7 +76,7 @@ impl Answer {
             }
         }
         body.push('}');
-        let fields = if status == 426 { "sec-websocket-version: 13\r\n" } else { "" };
+        let fields = if status == 426 { UPGRADE } else { "" };
         Self { status, fields, body }
     }
 
@@ -93,7 +93,13 @@ impl Answer {
         head_only: bool,
     ) {
         let Self { status, fields, body } = self;
-        let connection = if keep_alive { "" } else { "connection: close\r\n" };
+        // Who sends Upgrade lists it in Connection (RFC 9110 section 7.8).
+        let connection = match (keep_alive, *status) {
+            (true, 426) => "connection: upgrade\r\n",
+            (false, 426) => "connection: upgrade, close\r\n",
+            (true, _) => "",
+            (false, _) => "connection: close\r\n",
+        };
         let head = format!(
             "HTTP/1.1 {status} {}\r\ndate: {}\r\ncontent-type: application/json\r\n\
              content-length: {}\r\n{connection}{fields}\r\n",

@@ -113,7 +113,10 @@ fn an_unknown_path_is_404_and_a_wrong_method_405() {
     }
     for target in ["/channel/listen/a", "/channel/send/a", "/channel/stream"] {
         let answer = raw.get(target);
-        assert_eq!((answer.status, answer.field("upgrade")), (426, Some("websocket")), "{target}");
+        assert_eq!(answer.status, 426, "{target}");
+        assert_eq!(answer.field("upgrade"), Some("websocket"));
+        assert_eq!(answer.field("connection"), Some("upgrade"));
+        assert_eq!(answer.field("sec-websocket-version"), Some("13"));
     }
 }
 

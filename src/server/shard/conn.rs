@@ -29,6 +29,9 @@ pub(super) struct Conn {
     pub paused: bool,
     /// Input that was read and not looked at waits in the HTTP state.
     pub stalled: bool,
+    /// The peer has ended its side. An event told so, none will tell again: what is left is read
+    /// up to the end, however short a read is.
+    pub read_closed: bool,
     /// What to do once everything is written.
     pub after_flush: AfterFlush,
     /// It is to be freed at the end of the round.
@@ -94,6 +97,7 @@ impl Conn {
             awaiting_pong: false,
             paused: false,
             stalled: false,
+            read_closed: false,
             after_flush: AfterFlush::Stay,
             dead: false,
         }

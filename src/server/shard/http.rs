@@ -67,13 +67,17 @@ impl Shard {
             return false;
         }
         match conn.stream.read(scratch) {
-            Ok(0) => self.kill(token),
+            Ok(0) => {
+                // Who ended its side may still wait for what it asked before.
+                self.write_answers_of(token);
+                self.end_with(token, AfterFlush::Free);
+            }
             Ok(n) => {
+                let more = n == scratch.len() || conn.read_closed;
                 Gauges::add(&gauges_of(&self.service, self.id).bytes_in, n as u64);
-                let full = n == scratch.len();
                 let input = &mut scratch[..n];
                 self.http_input(token, input);
-                return full;
+                return more;
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return true,

@@ -232,6 +232,11 @@ impl Shard {
                 if event.is_writable() {
                     self.on_writable(token);
                 }
+                if event.is_read_closed()
+                    && let Some(conn) = self.conns.get_mut(token)
+                {
+                    conn.read_closed = true;
+                }
                 if event.is_readable() {
                     self.on_readable(token);
                 }

@@ -19,11 +19,11 @@ impl Shard {
         match conn.stream.read(scratch) {
             Ok(0) => self.kill(token),
             Ok(n) => {
-                let full = n == scratch.len();
+                let more = n == scratch.len() || conn.read_closed;
                 let input = &mut scratch[..n];
                 Gauges::add(&gauges_of(&self.service, self.id).bytes_in, n as u64);
                 self.websocket_input(token, input);
-                return full;
+                return more;
             }
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => return true,

@@ -1,0 +1,22 @@
+//! The server under load: a thousand subscribers, ten thousand connections, a minute of everything
+//! at once. What is checked is order, completeness, bounds and what is left afterwards, never
+//! speed.
+//!
+//! The tests run one after another, because they count what belongs to the whole process. They
+//! raise the soft limit of open files themselves; the hard one must be 4,096 or more
+//! (`ulimit -Hn`). `QYUN_SOAK_SECONDS` sets how long the soak lasts, 60 by default.
+
+#![allow(missing_docs)]
+
+mod churn;
+mod fanout;
+mod hostile;
+mod kit;
+mod process;
+#[allow(dead_code)]
+#[path = "../server/kit.rs"]
+mod raw;
+mod slow;
+mod soak;
+mod start_stop;
+mod swarm;
