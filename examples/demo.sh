@@ -15,7 +15,7 @@ c++ -std=c++17 -O2 "$here/test_latency.cpp" -o "$work/test_latency" \
     $(pkg-config --cflags --libs qyun) -Wl,-rpath,"$prefix/lib"
 
 mkfifo "$work/said"
-"$prefix/bin/qyun" serve --listen 127.0.0.1:0 --json >"$work/said" &
+"$prefix/bin/qyun" serve --listen 127.0.0.1:0 --log warn --json >"$work/said" &
 server=$!
 # The server says where it listens once it does.
 read -r line <"$work/said"
