@@ -44,7 +44,9 @@ pub(crate) struct Shared {
     http: OnceLock<Http>,
 }
 
-/// What waits for the connection's task.
+/// What waits for the connection's task. One lock and no channels, because the end of the handle must
+/// be seen by all three queues in one step, and a full send queue first forgets the publications that
+/// nobody waits for any longer, which are in its middle.
 #[derive(Default)]
 struct Outbox {
     /// The task has ended: nothing is taken any more.
