@@ -1166,10 +1166,12 @@ void qy_subscription_free(qy_subscription *subscription);
  * and not NUL-terminated.
  *
  * It runs on whichever thread has something to say, perhaps on several at once, and perhaps under
- * a lock of the library. So it must not block, and may call only qy_set_log_callback, the version
- * and status functions, qy_last_error, and the `_free` functions, which then leave the work to
- * another thread; all others return QY_ERR_WOULD_DEADLOCK. What is logged during its own calls is
- * not reported to it.
+ * a lock of the library. So it must not block, and may call only these: qy_version,
+ * qy_abi_version, qy_abi_check, qy_status_name, qy_status_text, qy_last_error,
+ * qy_options_describe, qy_set_log_callback, qy_batch_count, qy_batch_events,
+ * qy_server_last_error, qy_subscription_last_error, and every `_free` function; those of servers,
+ * clients and subscriptions then leave the work to another thread. All others return
+ * QY_ERR_WOULD_DEADLOCK. What is logged during its own calls is not reported to it.
  */
 typedef void (*qy_log_callback)(int32_t level,
                                 const char *target,

@@ -15,6 +15,7 @@ pub(crate) mod fork;
 pub mod hub;
 pub mod options;
 pub mod server;
+pub(crate) mod thread;
 pub mod wire;
 
 pub use error::{Error, ErrorKind, Result};

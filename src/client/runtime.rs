@@ -14,7 +14,7 @@ use super::host::Host;
 use super::inbox::Inbox;
 use super::role::{self, Role, would_deadlock};
 use super::state::{lock, state};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, thread};
 
 /// How long a shutdown waits, whatever its time limit, for a thread that has nothing left to do.
 const GRACE: Duration = Duration::from_millis(100);
@@ -151,6 +151,7 @@ impl Runtime {
             .enable_time()
             .max_blocking_threads(16)
             .thread_name("qy-client-dns")
+            .on_thread_start(thread::mark)
             .build()
             .map_err(failed)?;
         let (stop, stopped) = oneshot::channel::<()>();
@@ -180,7 +181,7 @@ impl Runtime {
         body: impl FnOnce() + Send + 'static,
     ) -> std::io::Result<()> {
         let present = Present::new(&self.census, what);
-        let thread = std::thread::Builder::new().name(name.into()).spawn(move || {
+        let thread = thread::spawn(name, move || {
             let _present = present;
             body();
         })?;

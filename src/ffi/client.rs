@@ -271,7 +271,7 @@ pub unsafe extern "C" fn qy_client_publish(
             on_object(client, "client", |client| {
                 let channel = text(channel, "channel")?;
                 let data = bytes(data, len, "data")?;
-                let kind = message_kind(kind, data)?;
+                let kind = message_kind(kind)?;
                 let size = optional_size(out)?;
                 let position = client.client.publish(channel, kind, data)?;
                 if let Some(size) = size {
@@ -304,7 +304,7 @@ pub unsafe extern "C" fn qy_client_publish_nowait(
             on_object(client, "client", |client| {
                 let channel = text(channel, "channel")?;
                 let data = bytes(data, len, "data")?;
-                let kind = message_kind(kind, data)?;
+                let kind = message_kind(kind)?;
                 let data = Bytes::copy_from_slice(data);
                 Ok(client.client.publish_nowait(channel, kind, data)?)
             })

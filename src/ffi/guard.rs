@@ -13,7 +13,7 @@ use std::slice;
 use super::error::{self, Failure, ObjectError, Outcome};
 use super::status::*;
 use super::{log, panic};
-use crate::fork;
+use crate::{fork, thread};
 
 thread_local! {
     static DEPTH: Cell<u32> = const { Cell::new(0) };
@@ -177,7 +177,7 @@ pub(super) unsafe fn release<T: Handle + Send + 'static>(pointer: *mut T, close:
     };
     if log::in_callback() {
         // A thread that cannot be started drops the closure here, and the object with it.
-        let _ = std::thread::Builder::new().name("qy-free".into()).spawn(free);
+        let _ = thread::spawn("qy-free", free);
     } else {
         free();
     }
@@ -251,7 +251,7 @@ pub(super) unsafe fn bytes<'a>(
 }
 
 /// Reads bytes as UTF-8; the error says where they are not.
-pub(super) fn utf8<'a>(bytes: &'a [u8], parameter: &str) -> Outcome<&'a str> {
+fn utf8<'a>(bytes: &'a [u8], parameter: &str) -> Outcome<&'a str> {
     std::str::from_utf8(bytes).map_err(|error| Failure {
         status: QY_ERR_INVALID_UTF8,
         message: format!("'{parameter}' is not UTF-8 at byte {}", error.valid_up_to()),

@@ -25,7 +25,6 @@
 //! ```
 
 use super::error::{Failure, Outcome};
-use super::guard::utf8;
 use super::structs;
 use crate::wire::{MessageKind, Position};
 
@@ -63,10 +62,10 @@ pub(super) fn kind_code(kind: MessageKind) -> i32 {
     }
 }
 
-/// Reads a message's kind, and checks that a text is one.
-pub(super) fn message_kind(kind: i32, data: &[u8]) -> Outcome<MessageKind> {
+/// Reads a message's kind. Whether a text is one is judged where it is published, once.
+pub(super) fn message_kind(kind: i32) -> Outcome<MessageKind> {
     match kind {
-        QY_TEXT => utf8(data, "data").map(|_| MessageKind::Text),
+        QY_TEXT => Ok(MessageKind::Text),
         QY_BINARY => Ok(MessageKind::Binary),
         other => Err(Failure::parameter(format!(
             "'kind' is {other}; it takes QY_TEXT (1) or QY_BINARY (2)"

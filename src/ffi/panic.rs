@@ -2,12 +2,9 @@
 
 use std::panic::{self, PanicHookInfo};
 use std::sync::Once;
-use std::thread;
 
 use super::guard;
-
-/// What the names of the library's own threads begin with, unless an option names them.
-const THREADS: &str = "qy-";
+use crate::thread;
 
 /// Puts a hook in front of the present one. It keeps to the panics of exports and of the library's
 /// threads, because other Rust code of the process may share the standard library's copy.
@@ -23,10 +20,29 @@ pub(super) fn install_hook() {
 }
 
 fn is_ours() -> bool {
-    guard::entered() || thread::current().name().is_some_and(|name| name.starts_with(THREADS))
+    guard::entered() || thread::is_ours()
 }
 
 fn report(info: &PanicHookInfo<'_>) {
-    let thread = thread::current();
+    let thread = std::thread::current();
     log::error!("thread '{}': {info}", thread.name().unwrap_or("?"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_of_the_library_is_known_whatever_its_name() {
+        assert!(!is_ours());
+        assert!(
+            !std::thread::Builder::new()
+                .name("qy-not".into())
+                .spawn(is_ours)
+                .unwrap()
+                .join()
+                .unwrap()
+        );
+        assert!(thread::spawn("any name", is_ours).unwrap().join().unwrap());
+    }
 }

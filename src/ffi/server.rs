@@ -215,8 +215,8 @@ pub unsafe extern "C" fn qy_server_start(
     })
 }
 
-/// Stops every server of this process, at most until `deadline` each with what is left of it.
-/// True if every client went by itself.
+/// Stops every server of this process, one after the other; `drain` is asked before each how long
+/// it may wait for its clients. True if every client went by itself.
 pub(super) fn stop_all(drain: impl Fn() -> Duration) -> bool {
     let servers = {
         let mut servers = SERVERS.get().lock().unwrap_or_else(PoisonError::into_inner);
@@ -403,7 +403,7 @@ pub unsafe extern "C" fn qy_server_publish(
             on_object(server, "server", |server| {
                 let channel = text(channel, "channel")?;
                 let data = bytes(data, len, "data")?;
-                let kind = message_kind(kind, data)?;
+                let kind = message_kind(kind)?;
                 let size = optional_size(out)?;
                 let service = server.running.live()?.service();
                 let published = service.publish(channel, kind, data).map_err(about(channel))?;

@@ -16,7 +16,7 @@ pub use options::{OPTIONS, ServerOptions};
 pub use service::Service;
 
 use crate::hub::{Hub, Inbox};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, thread};
 use shard::{Control, Parts, Shard};
 
 /// The most shards that a server can have.
@@ -89,7 +89,7 @@ impl Server {
             return Err(Error::new(ErrorKind::InvalidOption, message));
         }
         let shard = Shard::new(parts)?;
-        let thread = std::thread::Builder::new().name(name).spawn(move || shard.run())?;
+        let thread = thread::spawn(&name, move || shard.run())?;
         self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         Ok(())
     }

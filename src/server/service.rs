@@ -145,10 +145,13 @@ impl Service {
         if payload.len() > self.options.max_message_bytes {
             return Err(self.too_large(payload.len()));
         }
-        if kind == MessageKind::Text && std::str::from_utf8(payload).is_err() {
-            return Err(Error::new(ErrorKind::InvalidUtf8, "Message is not UTF-8"));
+        match kind {
+            MessageKind::Binary => Ok(()),
+            MessageKind::Text => std::str::from_utf8(payload).map(drop).map_err(|error| {
+                let text = format!("Message is not UTF-8 at byte {}", error.valid_up_to());
+                Error::new(ErrorKind::InvalidUtf8, text)
+            }),
         }
-        Ok(())
     }
 
     /// The refusal of a message of `size` bytes.

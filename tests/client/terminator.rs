@@ -61,6 +61,12 @@ impl Terminator {
         Self { address: address.recv().unwrap(), ca_file, _stop: stop }
     }
 
+    /// The file with the authority that the certificate is from.
+    #[allow(dead_code)]
+    pub fn ca_file(&self) -> &std::path::Path {
+        &self.ca_file
+    }
+
     pub fn options(&self) -> ClientOptions {
         ClientOptions { ca_file: self.ca_file.to_str().unwrap().into(), ..fast() }
     }

@@ -296,6 +296,51 @@ fn a_peer_that_closes_raises_no_sigpipe() {
 }
 
 #[test]
+fn tls_trusts_the_systems_authorities_and_no_others() {
+    if !alone("tls_trusts_the_systems_authorities_and_no_others") {
+        return;
+    }
+    let server = Server::start();
+    let trusted = Terminator::start(server.address, "trusted");
+    let stranger = Terminator::start(server.address, "stranger");
+    // SAFETY: the tests' own threads do not touch the environment, and the library reads it only when
+    // it is called, below.
+    unsafe {
+        std::env::set_var("SSL_CERT_FILE", trusted.ca_file());
+        std::env::remove_var("SSL_CERT_DIR");
+    }
+    let host = format!("https://localhost:{}", trusted.address.port());
+    create_channel(&host, "c").unwrap();
+    let client = Client::open(&host, fast()).unwrap();
+    let (delivery, events) = thread();
+    let _subscription = client.subscribe("c", delivery).unwrap();
+    events.expect(EventKind::Connected);
+    let (delivery, listened) = thread();
+    listen_channel(&host, "c", delivery).unwrap();
+    listened.expect(EventKind::Connected);
+    send_message(&host, "c", "by HTTP").unwrap();
+    client.publish("c", MessageKind::Text, b"by WebSocket").unwrap();
+    for events in [&events, &listened] {
+        assert_eq!(events.message(), "by HTTP");
+        assert_eq!(events.message(), "by WebSocket");
+    }
+
+    let host = format!("https://localhost:{}", stranger.address.port());
+    for error in [
+        create_channel(&host, "d").unwrap_err(),
+        listen_channel(&host, "c", thread().0).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Connect, "{error}");
+        assert!(error.to_string().contains("certificate"), "{error}");
+    }
+    assert!(!server.state().channels.contains_key("d"));
+    // With an authority of its own the handle does not ask the system.
+    let client = Client::open(&host, stranger.options()).unwrap();
+    client.wait_connected(LONG).unwrap();
+    shutdown(LONG).unwrap();
+}
+
+#[test]
 fn a_blocked_connection_closes_at_once_and_burns_no_cpu() {
     if !alone("a_blocked_connection_closes_at_once_and_burns_no_cpu") {
         return;
