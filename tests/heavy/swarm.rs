@@ -54,8 +54,7 @@ impl<S: Sink> Swarm<S> {
         let mut stream = mio::net::TcpStream::from_std(stream);
         let token = Token(self.members.len());
         self.poll.registry().register(&mut stream, token, Interest::READABLE).unwrap();
-        let mut member =
-            Member { stream, carry: Vec::new(), sink, close_code: None, ended: false };
+        let mut member = Member { stream, carry: Vec::new(), sink, close_code: None, ended: false };
         member.input(&ahead);
         self.members.push(member);
     }
