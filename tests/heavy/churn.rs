@@ -124,13 +124,12 @@ fn ten_thousand_visits_leave_nothing() {
     let descriptors = process::descriptors();
     // The first ones fill the allocator's caches.
     crowd(&server, 1000);
-    until_deserted(&server);
+    until_deserted(&server, 1000);
     let memory = process::memory();
 
     crowd(&server, 10_000);
-    until_deserted(&server);
+    until_deserted(&server, 11_000);
     assert_eq!(process::descriptors(), descriptors);
-    assert_eq!(service.counters().connections_total, 11_000);
     let grown = process::memory().saturating_sub(memory);
     assert!(grown < 8 << 20, "10000 connections left {grown} bytes");
 

@@ -126,7 +126,7 @@ fn one_order(shards: &str) {
     assert_eq!((counters.published, counters.closed_slow), (TOTAL, 0));
     assert_eq!(counters.delivered, TOTAL * SUBSCRIBERS as u64);
     drop(swarm);
-    until_deserted(&server);
+    until_deserted(&server, SUBSCRIBERS as u64);
 }
 
 #[test]

@@ -60,9 +60,11 @@ pub fn stream_packet(id: u32, channel: &str, op: Op<'_>) -> Vec<u8> {
     masked(0x82, &packet)
 }
 
-/// Waits until nobody is connected, and nothing is kept for anybody.
-pub fn until_deserted(server: &Server) {
-    until("all connections are gone", || server.service().counters().connections == 0);
-    let counters = server.service().counters();
+/// Waits until `total` connections have been accepted and are gone, and nothing is kept for them.
+pub fn until_deserted(server: &Server, total: u64) {
+    let counters = || server.service().counters();
+    until("all connections have been accepted", || counters().connections_total == total);
+    until("all connections are gone", || counters().connections == 0);
+    let counters = counters();
     assert_eq!((counters.subscribers, counters.queued_bytes), (0, 0), "{counters:?}");
 }

@@ -105,5 +105,5 @@ fn one_stalled_reader_among_a_thousand_is_closed_and_nobody_else_notices() {
 
     assert!(swarm.members.iter().all(|one| !one.ended && one.close_code.is_none()));
     drop((swarm, late));
-    until_deserted(&server);
+    until_deserted(&server, 1000);
 }

@@ -113,6 +113,13 @@ impl Conn {
         matches!(self.lane, Lane::Listener(_) | Lane::Sender(_) | Lane::Stream(_))
     }
 
+    /// Whether the connection lives and its lane is one that subscribes.
+    pub(super) fn may_subscribe(&self) -> bool {
+        !self.dead
+            && self.after_flush == AfterFlush::Stay
+            && matches!(self.lane, Lane::Http(_) | Lane::Stream(_))
+    }
+
     /// Writes shared bytes: one system call and no copy. What the socket does not take waits as a
     /// slice of the same buffer, up to `max_queue` bytes in all; an empty queue takes any one
     /// buffer, so that a message larger than the bound can pass.

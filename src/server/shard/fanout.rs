@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Shard;
-use super::conn::{AfterFlush, Lane, Sent};
+use super::conn::{AfterFlush, Conn, Lane, Sent};
 use crate::hub::{Channel, Gauges, Item, NO_SLOT, Start};
 use crate::wire::websocket::Message;
 use crate::wire::{MessageKind, close, stream};
@@ -29,6 +29,8 @@ pub(super) struct Local {
     streams: Vec<u32>,
     /// Messages of this round, in order.
     pending: Vec<(u64, Message)>,
+    /// Somebody is about to subscribe: the entry stays although it may be empty.
+    joining: bool,
 }
 
 /// Where a subscriber stands: the channel's entry in the shard, and its place in that list.
@@ -53,7 +55,7 @@ impl Local {
     }
 
     fn is_deserted(&self) -> bool {
-        self.listeners.is_empty() && self.streams.is_empty()
+        !self.joining && self.listeners.is_empty() && self.streams.is_empty()
     }
 
     /// Forgets all subscribers of a shard that ends.
@@ -68,7 +70,7 @@ impl Local {
 
 impl Shard {
     /// Makes the connection a listener, from the message after the returned position on. `None`
-    /// when the channel is deleted.
+    /// when the channel is deleted or the connection has come to its end.
     pub(super) fn subscribe_listener(
         &mut self,
         token: usize,
@@ -111,10 +113,8 @@ impl Shard {
         channel: &Arc<Channel>,
         list: List,
     ) -> Option<(Start, Place)> {
-        // Everything published before the subscription goes to the earlier subscribers first.
         let mut before = Vec::new();
         let start = channel.subscribe(self.id, || self.inbox.take(&mut before)).ok()?;
-        self.fan_out(before);
         let slot = match channel.slot(self.id) {
             NO_SLOT => {
                 let slot = self.locals.insert(Local {
@@ -122,13 +122,32 @@ impl Shard {
                     listeners: Vec::new(),
                     streams: Vec::new(),
                     pending: Vec::new(),
+                    joining: true,
                 });
                 channel.set_slot(self.id, slot as u32);
                 slot as u32
             }
-            slot => slot,
+            slot => {
+                self.locals.get_mut(slot as usize)?.joining = true;
+                slot
+            }
         };
+        // Everything published before the subscription goes to the earlier subscribers first. One
+        // of them may fail and leave: were the last one to take the entry along, this shard would
+        // no longer be told of the channel. The subscriber itself may fail as well.
+        self.fan_out(before);
+        let remains = self.conns.get(token).is_some_and(Conn::may_subscribe);
         let local = self.locals.get_mut(slot as usize)?;
+        local.joining = false;
+        if !remains {
+            let deserted = local.is_deserted();
+            if deserted {
+                channel.set_slot(self.id, NO_SLOT);
+                self.locals.remove(slot as usize);
+            }
+            channel.unsubscribe(self.id, deserted);
+            return None;
+        }
         let list = local.list(list);
         let index = list.len() as u32;
         list.push(token as u32);

@@ -211,7 +211,10 @@ impl Shard {
             (Op::Publish(..), Ok(_)) => self.answers.push_for(token, &frame),
             _ => {
                 self.write_answers_of(token);
-                self.send_own(token, &frame);
+                // The request may have delivered what waited, and the connection not taken it.
+                if self.conns.get(token).is_some_and(Conn::is_open_websocket) {
+                    self.send_own(token, &frame);
+                }
             }
         }
     }
