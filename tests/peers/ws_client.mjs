@@ -1,0 +1,39 @@
+// Node's `ws`. Messages are written and read as lines: "text HEX" or "binary HEX".
+//
+//   ws_client.mjs listen URL COUNT   "ready", then COUNT messages
+//   ws_client.mjs send URL           what stdin says, then a close
+import { createInterface } from 'node:readline';
+import { createRequire } from 'node:module';
+
+const require = createRequire(`${process.env.QYUN_PEERS_NODE}/`);
+const WebSocket = require('ws');
+const [mode, url, count] = process.argv.slice(2);
+const socket = new WebSocket(url, mode === 'listen' ? 'channel-protocol' : 'sender-protocol');
+
+socket.on('unexpected-response', (request, response) => {
+  console.log(`refused ${response.statusCode}`);
+  process.exit(3);
+});
+socket.on('error', (error) => {
+  console.error(error);
+  process.exit(1);
+});
+socket.on('close', (code) => process.exit(code === 1000 ? 0 : 1));
+
+if (mode === 'listen') {
+  let left = Number(count);
+  socket.on('open', () => console.log('ready'));
+  socket.on('message', (data, isBinary) => {
+    console.log(`${isBinary ? 'binary' : 'text'} ${data.toString('hex')}`);
+    left -= 1;
+    if (left === 0) socket.close(1000);
+  });
+} else {
+  socket.on('open', async () => {
+    for await (const line of createInterface({ input: process.stdin })) {
+      const [kind, hex] = line.split(' ');
+      socket.send(Buffer.from(hex, 'hex'), { binary: kind === 'binary' });
+    }
+    socket.close(1000);
+  });
+}
