@@ -111,17 +111,16 @@ impl Soak<'_> {
     /// Publishes numbered messages to both steady channels, `batch` at a time, until the end.
     fn publish(&self, publisher: usize, batch: u64, mut send: impl FnMut(usize, &[String])) {
         let mut random = fastrand::Rng::with_seed(publisher as u64);
-        let mut next = [0; 2];
+        let mut counts = [0; STEADY.len()];
         while !self.is_over() {
-            for channel in 0..STEADY.len() {
+            for (channel, next) in counts.iter_mut().enumerate() {
                 self.windows[channel].enter(batch);
                 let message = |number| {
                     let size = random.usize(..300);
                     format!("{publisher} {number} {}", "云".repeat(size / 3))
                 };
-                let messages: Vec<_> =
-                    (next[channel]..next[channel] + batch).map(message).collect();
-                next[channel] += batch;
+                let messages: Vec<_> = (*next..*next + batch).map(message).collect();
+                *next += batch;
                 send(channel, &messages);
                 self.published.fetch_add(batch, SeqCst);
             }
