@@ -111,9 +111,9 @@ impl Soak<'_> {
     /// Publishes numbered messages to both steady channels, `batch` at a time, until the end.
     fn publish(&self, publisher: usize, batch: u64, mut send: impl FnMut(usize, &[String])) {
         let mut random = fastrand::Rng::with_seed(publisher as u64);
-        let mut next = [0; STEADY.len()];
+        let mut counts = [0; STEADY.len()];
         while !self.is_over() {
-            for (channel, next) in next.iter_mut().enumerate() {
+            for (channel, next) in counts.iter_mut().enumerate() {
                 self.windows[channel].enter(batch);
                 let message = |number| {
                     let size = random.usize(..300);
