@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use qyun::wire::MessageKind;
 
-use crate::kit::{PATIENCE, Raw, server, until};
+use crate::kit::{KEY, PATIENCE, Raw, server, until};
 use crate::stream::{message, reply, subscribe};
 
 #[test]
@@ -113,6 +113,37 @@ fn a_stalled_reader_is_closed_and_the_others_get_everything() {
     assert!(sent > 10, "the queue holds more than nothing");
     until("the stalled one is gone", || server.service().counters().connections == 10);
     assert_eq!(server.service().counters().queued_bytes, 0);
+    drop(stalled);
+}
+
+/// The messages and the upgrade come in one piece, so what the subscription flushes is what fails
+/// the only other subscriber of the shard.
+#[test]
+fn a_subscriber_hears_the_channel_though_the_last_other_one_falls_while_it_subscribes() {
+    let server = server(&[("shards", "1"), ("queue_bytes", "65536")]);
+    server.service().create_channel("test").unwrap();
+    let stalled = Raw::websocket(server.local_addr(), "/channel/listen/test");
+    let requests = format!(
+        "GET /channel/send/test/{} HTTP/1.1\r\nHost: t\r\n\r\n\
+         GET /channel/listen/test HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n\r\n",
+        "x".repeat(30_000)
+    );
+    let mut newcomer = loop {
+        let mut raw = Raw::connect(server.local_addr());
+        raw.send(&requests);
+        assert_eq!((raw.answer().status, raw.answer().status), (200, 101));
+        if server.service().counters().closed_slow > 0 {
+            break raw;
+        }
+        drop(raw);
+        until("only the stalled one is left", || {
+            server.service().channel("test").unwrap().subscribers == 1
+        });
+    };
+    assert_eq!(server.service().channel("test").unwrap().subscribers, 1);
+    server.service().publish("test", MessageKind::Text, b"after").unwrap();
+    assert_eq!(newcomer.message().payload, b"after");
     drop(stalled);
 }
 
