@@ -142,6 +142,18 @@ impl Channel {
         Ok(Start { position: Position { epoch: self.epoch, offset: state.offset } })
     }
 
+    /// Where the channel stands, at a moment in which `flush` took the shard's inbox.
+    pub fn position(&self, flush: impl FnOnce()) -> Position {
+        let state = lock(&self.state);
+        flush();
+        Position { epoch: self.epoch, offset: state.offset }
+    }
+
+    /// The channel's incarnation.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// Takes one subscriber of `shard` away; `last` says that the shard has no other.
     pub fn unsubscribe(&self, shard: usize, last: bool) {
         self.subscribers.fetch_sub(1, Relaxed);

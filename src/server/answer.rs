@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Service;
 use crate::hub::Channel;
+use crate::wire::events::MEDIA_TYPE;
 use crate::wire::http::{Refusal, reason};
 use crate::wire::percent;
 use crate::{Error, ErrorKind, Result};
@@ -187,6 +188,16 @@ impl Dates {
             self.broadcasted = broadcasted;
         }
         1000 - u64::from(since.subsec_millis())
+    }
+
+    /// The head of an answer that is server-sent events.
+    pub(super) fn events_head(&self) -> Vec<u8> {
+        format!(
+            "HTTP/1.1 200 OK\r\ndate: {}\r\ncontent-type: {MEDIA_TYPE}\r\n\
+             cache-control: no-store\r\nconnection: close\r\n\r\n",
+            self.text
+        )
+        .into_bytes()
     }
 
     /// The whole answer to a message that was sent.

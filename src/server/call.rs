@@ -15,6 +15,8 @@ pub(super) enum Plan<'a> {
     SendInPath { name: &'a str, message: &'a str },
     /// Become a WebSocket.
     Upgrade { target: Target<'a>, handshake: Handshake<'a> },
+    /// Become a stream of server-sent events; the name is still percent-encoded.
+    Events { name: &'a str },
     /// Execute a call once the body, if there is one, is read.
     Call(Call),
 }
@@ -52,6 +54,11 @@ impl<'a> Plan<'a> {
         let target = match route(head.path) {
             Route::SendInPath(name, message) if head.method == "GET" => {
                 return Self::SendInPath { name, message };
+            }
+            Route::Listen(name)
+                if head.method == "GET" && head.accepts_events && head.handshake.is_none() =>
+            {
+                return Self::Events { name };
             }
             Route::Listen(name) => Target::Listen(name),
             Route::Send(name) if head.method != "POST" => Target::Send(name),

@@ -1,5 +1,6 @@
 //! Wire formats without I/O: bytes in, values out, and back.
 
+pub mod events;
 pub mod http;
 pub mod name;
 pub mod percent;

@@ -65,6 +65,26 @@ try {
     const refused = await open('/channel/listen/none').catch((error) => error.message);
     return { received, codes, refused, protocol: listener.protocol };
   }, input);
+
+  // EventSource needs CORS fields, or a page of the same origin: any answer of the server is one.
+  await page.goto(`http://${input.server}/health`);
+  output.events = await page.evaluate(async ({ path, messages }) => {
+    const source = new EventSource(`/channel/listen/${path}`);
+    await new Promise((resolve) => (source.onopen = resolve));
+    const received = [];
+    const all = new Promise((resolve) => {
+      source.onmessage = ({ data, lastEventId }) => {
+        received.push({ data, offset: Number(lastEventId.split('-')[1]) });
+        if (received.length === messages.length) resolve();
+      };
+    });
+    for (const message of messages) {
+      await fetch(`/channel/send/${path}`, { method: 'POST', body: message });
+    }
+    await all;
+    source.close();
+    return received;
+  }, input);
   console.log(JSON.stringify(output));
 } finally {
   await browser.close();

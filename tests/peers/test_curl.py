@@ -136,3 +136,20 @@ def test_an_upgrade_without_the_channel_is_403(server: Server) -> None:
     upgrade += ["-H", "sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ=="]
     for path in ["/channel/listen/none", "/channel/send/none"]:
         assert curl(server, path, *upgrade) == (403, NOT_FOUND)
+
+
+def test_curl_listens_to_server_sent_events(server: Server) -> None:
+    path = server.create("test")
+    command = ["curl", "--silent", "--no-buffer", "--max-time", "20", "--header"]
+    command += ["Accept: text/event-stream", f"{server.http}/channel/listen/{path}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as listener:
+        while json.loads(curl(server, f"/channel/info/{path}")[1])["channel"]["subscribers"] == 0:
+            assert listener.poll() is None
+        server.send(path, "two\nlines")
+        server.send(path, b"\xff")
+        assert curl(server, f"/channel/{path}", "--request", "DELETE")[0] == 200
+        said, _ = listener.communicate(timeout=20)
+    first, second, rest = said.split("\n\n")
+    assert first.split("\n")[1:] == ["data: two", "data: lines"]
+    assert second.split("\n")[1:] == ["event: binary", "data: /w=="]
+    assert first.startswith("id: ") and rest == ""

@@ -115,5 +115,9 @@ def test_a_page_in_a_browser_listens_and_sends(server: Server, name: str) -> Non
     page = json.loads(done.stdout)
     assert page["received"] == [*MESSAGES, *MESSAGES, {"binary": [0, 255, 128, 10]}]
     assert page["codes"] == [1000, 1000]
+    events = page["events"]
+    assert [event["data"] for event in events] == [m.replace("\r\n", "\n") for m in MESSAGES]
+    first = events[0]["offset"]
+    assert [event["offset"] for event in events] == list(range(first, first + len(MESSAGES)))
     assert page["protocol"] == "channel-protocol"
     assert page["refused"] == "closed with 1006"

@@ -106,14 +106,28 @@ impl Raw {
         self.answer_to("GET")
     }
 
-    pub fn answer_to(&mut self, method: &str) -> Answer {
-        let end = loop {
-            match self.ahead.windows(4).position(|w| w == b"\r\n\r\n") {
-                Some(at) => break at + 4,
-                None => assert!(self.fill(), "closed before an answer: {:?}", self.ahead),
+    /// Reads up to and with `end`.
+    fn take_until(&mut self, end: &[u8]) -> String {
+        loop {
+            match self.ahead.windows(end.len()).position(|window| window == end) {
+                Some(at) => return String::from_utf8(self.take(at + end.len())).unwrap(),
+                None => assert!(self.fill(), "closed after {:?}", self.ahead),
             }
-        };
-        let head = String::from_utf8(self.take(end)).unwrap();
+        }
+    }
+
+    /// Reads a head alone.
+    pub fn head(&mut self) -> String {
+        self.take_until(b"\r\n\r\n")
+    }
+
+    /// Reads a server-sent event.
+    pub fn event(&mut self) -> String {
+        self.take_until(b"\n\n")
+    }
+
+    pub fn answer_to(&mut self, method: &str) -> Answer {
+        let head = self.head();
         let mut answer = Answer { status: head[9..12].parse().unwrap(), head, body: String::new() };
         if method != "HEAD" && answer.status != 101 && answer.status != 100 {
             let length = answer.field("content-length").unwrap().parse().unwrap();

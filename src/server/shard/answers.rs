@@ -36,6 +36,12 @@ impl Answers {
         self.with(token, |out, _| out.extend_from_slice(bytes));
     }
 
+    /// The head of an answer that is server-sent events: it has no length and ends with the
+    /// connection.
+    pub(super) fn events_head(&self) -> Vec<u8> {
+        self.dates.events_head()
+    }
+
     /// Makes the date that of `now`, in ms of the shard's clock.
     pub(super) fn follow_clock(&mut self, now: u64) {
         if now >= self.next_date {

@@ -50,6 +50,8 @@ pub(super) enum Lane {
     /// A WebSocket on `/channel/stream`: its subscriptions by channel number. Boxed because the map itself would double the size of every idle connection.
     #[allow(clippy::box_collection)]
     Stream(Box<HashMap<u64, Place>>),
+    /// Server-sent events of a channel.
+    Events(Place),
     /// A WebSocket that was sent a Close; only the peer's Close is of interest.
     Closing,
     /// What comes is thrown away, so that the peer can read the last bytes before the socket goes.

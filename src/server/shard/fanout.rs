@@ -13,7 +13,7 @@ use super::Shard;
 use super::conn::{AfterFlush, Conn, Lane, Sent};
 use crate::hub::{Channel, Gauges, Item, NO_SLOT, Start};
 use crate::wire::websocket::Message;
-use crate::wire::{MessageKind, close, stream};
+use crate::wire::{MessageKind, Position, close, events, stream};
 
 /// Messages of one channel are joined up to this size. Less costs sends; more delays the first
 /// subscriber's bytes.
@@ -23,10 +23,8 @@ const JOIN_BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub(super) struct Local {
     channel: Arc<Channel>,
-    /// Connections that get the bare WebSocket frames.
-    listeners: Vec<u32>,
-    /// Connections that get packets of the stream protocol.
-    streams: Vec<u32>,
+    /// The subscribed connections, by what they get.
+    lists: [Vec<u32>; LISTS],
     /// Messages of this round, in order.
     pending: Vec<(u64, Message)>,
     /// Somebody is about to subscribe: the entry stays although it may be empty.
@@ -40,27 +38,40 @@ pub(super) struct Place {
     index: u32,
 }
 
+/// What a subscriber gets of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum List {
+    /// The bare WebSocket frame.
     Listeners,
+    /// A packet of the stream protocol.
     Streams,
+    /// A server-sent event.
+    Events,
 }
+
+const LISTS: usize = 3;
 
 impl Local {
     fn list(&mut self, list: List) -> &mut Vec<u32> {
+        let [listeners, streams, events] = &mut self.lists;
         match list {
-            List::Listeners => &mut self.listeners,
-            List::Streams => &mut self.streams,
+            List::Listeners => listeners,
+            List::Streams => streams,
+            List::Events => events,
         }
     }
 
+    fn subscribers(&self) -> usize {
+        self.lists.iter().map(Vec::len).sum()
+    }
+
     fn is_deserted(&self) -> bool {
-        !self.joining && self.listeners.is_empty() && self.streams.is_empty()
+        !self.joining && self.subscribers() == 0
     }
 
     /// Forgets all subscribers of a shard that ends.
     pub(super) fn abandon(self, shard: usize, gauges: &Gauges) {
-        let subscribers = self.listeners.len() + self.streams.len();
+        let subscribers = self.subscribers();
         for left in (0..subscribers).rev() {
             self.channel.unsubscribe(shard, left == 0);
         }
@@ -83,6 +94,19 @@ impl Shard {
         Some(start)
     }
 
+    /// Makes the connection a stream of server-sent events.
+    pub(super) fn subscribe_events(
+        &mut self,
+        token: usize,
+        channel: &Arc<Channel>,
+    ) -> Option<Start> {
+        let (start, place) = self.subscribe(token, channel, List::Events)?;
+        if let Some(conn) = self.conns.get_mut(token) {
+            conn.lane = Lane::Events(place);
+        }
+        Some(start)
+    }
+
     /// Adds the channel to a stream connection's subscriptions; harmless when it is there.
     pub(super) fn subscribe_stream(
         &mut self,
@@ -95,9 +119,9 @@ impl Shard {
         };
         if has(self)? {
             // What was published before this answer is delivered before it.
-            self.deliver();
-            let info = channel.info();
-            let position = crate::wire::Position { epoch: info.epoch, offset: info.offset };
+            let mut before = Vec::new();
+            let position = channel.position(|| self.inbox.take(&mut before));
+            self.fan_out(before);
             return Some(Start { position });
         }
         let (start, place) = self.subscribe(token, channel, List::Streams)?;
@@ -119,8 +143,7 @@ impl Shard {
             NO_SLOT => {
                 let slot = self.locals.insert(Local {
                     channel: Arc::clone(channel),
-                    listeners: Vec::new(),
-                    streams: Vec::new(),
+                    lists: Default::default(),
                     pending: Vec::new(),
                     joining: true,
                 });
@@ -163,6 +186,11 @@ impl Shard {
                 let place = *place;
                 conn.lane = Lane::Closing;
                 self.remove(place, List::Listeners);
+            }
+            Lane::Events(place) => {
+                let place = *place;
+                conn.lane = Lane::Lingering;
+                self.remove(place, List::Events);
             }
             Lane::Stream(places) => {
                 // Each removal may move another subscriber, never this connection, whose places
@@ -208,13 +236,13 @@ impl Shard {
         let channel = Arc::clone(&local.channel);
         if let Some(moved) = moved.and_then(|token| self.conns.get_mut(token as usize)) {
             match &mut moved.lane {
-                Lane::Listener(other) => other.index = place.index,
+                Lane::Listener(other) | Lane::Events(other) => other.index = place.index,
                 Lane::Stream(places) => {
                     if let Some(other) = places.get_mut(&channel.id()) {
                         other.index = place.index;
                     }
                 }
-                _ => debug_assert!(false, "a subscriber is a listener or a stream"),
+                _ => debug_assert!(false, "a subscriber listens, streams or takes events"),
             }
         }
         if deserted {
@@ -273,34 +301,22 @@ impl Shard {
         }
         let mut pending = std::mem::take(&mut local.pending);
         let id = local.channel.id();
+        let epoch = local.channel.epoch();
         let mut failed = Vec::new();
-        if !local.listeners.is_empty() {
-            let tokens = std::mem::take(&mut local.listeners);
-            join(
-                &pending,
-                |message| message.frame().len(),
-                append_frame,
-                |bytes, count| {
-                    self.send_to_all(&tokens, bytes, count, &mut failed);
-                },
-            );
-            if let Some(local) = self.locals.get_mut(slot as usize) {
-                local.listeners = tokens;
+        for list in [List::Listeners, List::Streams, List::Events] {
+            let Some(local) = self.locals.get_mut(slot as usize) else { break };
+            let tokens = std::mem::take(local.list(list));
+            if tokens.is_empty() {
+                continue;
             }
-        }
-        let streams = self.locals.get_mut(slot as usize).map(|local| &mut local.streams);
-        if let Some(streams) = streams.filter(|streams| !streams.is_empty()) {
-            let tokens = std::mem::take(streams);
-            let append = |out: &mut Vec<u8>, offset, message: &Message| {
-                let header = stream::message_header(id, offset, message.kind());
-                Message::append(out, MessageKind::Binary, &[&header, message.payload()]);
-            };
-            let size = |message: &Message| message.payload().len() + stream::MESSAGE_HEADER + 10;
-            join(&pending, size, append, |bytes, count| {
-                self.send_to_all(&tokens, bytes, count, &mut failed);
-            });
+            let send = |bytes: &Bytes, count| self.send_to_all(&tokens, bytes, count, &mut failed);
+            match list {
+                List::Listeners => join(&pending, Encoding::Frame, send),
+                List::Streams => join(&pending, Encoding::Packet { channel: id }, send),
+                List::Events => join(&pending, Encoding::Event { epoch }, send),
+            }
             if let Some(local) = self.locals.get_mut(slot as usize) {
-                local.streams = tokens;
+                *local.list(list) = tokens;
             }
         }
         pending.clear();
@@ -357,9 +373,12 @@ impl Shard {
     /// Tells a deleted channel's subscribers, who have got everything that came before.
     fn close_channel(&mut self, slot: u32, id: u64) {
         let Some(local) = self.locals.get_mut(slot as usize) else { return };
-        let (listeners, streams) = (local.listeners.clone(), local.streams.clone());
+        let [listeners, streams, events] = local.lists.clone();
         for token in listeners {
             self.close_websocket(token as usize, close::CHANNEL_DELETED, "channel deleted");
+        }
+        for token in events {
+            self.end_events(token as usize);
         }
         let mut notice = Vec::new();
         Message::append(&mut notice, MessageKind::Binary, &[&stream::gone(id)]);
@@ -370,37 +389,61 @@ impl Shard {
     }
 }
 
-fn append_frame(out: &mut Vec<u8>, _offset: u64, message: &Message) {
-    out.extend_from_slice(message.frame());
+/// How a message is written to the subscribers of a list.
+#[derive(Clone, Copy)]
+enum Encoding {
+    Frame,
+    Packet { channel: u64 },
+    Event { epoch: u64 },
+}
+
+impl Encoding {
+    /// About how many bytes a message takes; of a bare frame, exactly.
+    fn size(self, message: &Message) -> usize {
+        match self {
+            Self::Frame => message.frame().len(),
+            Self::Packet { .. } => message.payload().len() + stream::MESSAGE_HEADER + 10,
+            Self::Event { .. } => events::size(message.kind(), message.payload()),
+        }
+    }
+
+    fn append(self, out: &mut Vec<u8>, offset: u64, message: &Message) {
+        match self {
+            Self::Frame => out.extend_from_slice(message.frame()),
+            Self::Packet { channel } => {
+                let header = stream::message_header(channel, offset, message.kind());
+                Message::append(out, MessageKind::Binary, &[&header, message.payload()]);
+            }
+            Self::Event { epoch } => {
+                let position = Position { epoch, offset };
+                events::append(out, position, message.kind(), message.payload());
+            }
+        }
+    }
 }
 
 /// Joins messages into buffers of about [`JOIN_BYTES`] and hands each on with the number of
 /// messages in it. A bare frame that is alone in its buffer is handed on as it is.
-fn join(
-    pending: &[(u64, Message)],
-    size: impl Fn(&Message) -> usize,
-    append: impl Fn(&mut Vec<u8>, u64, &Message),
-    mut send: impl FnMut(&Bytes, u64),
-) {
+fn join(pending: &[(u64, Message)], encoding: Encoding, mut send: impl FnMut(&Bytes, u64)) {
     let mut rest = pending;
     while let Some((_, first)) = rest.first() {
-        let mut total = size(first);
+        let mut total = encoding.size(first);
         let mut count = 1;
         while let Some((_, next)) = rest.get(count)
-            && total + size(next) <= JOIN_BYTES
+            && total + encoding.size(next) <= JOIN_BYTES
         {
-            total += size(next);
+            total += encoding.size(next);
             count += 1;
         }
         let (now, later) = rest.split_at(count);
         rest = later;
-        if count == 1 && total == first.frame().len() {
-            send(first.frame(), 1);
+        if let (Encoding::Frame, [(_, alone)]) = (encoding, now) {
+            send(alone.frame(), 1);
             continue;
         }
         let mut out = Vec::with_capacity(total);
         for (offset, message) in now {
-            append(&mut out, *offset, message);
+            encoding.append(&mut out, *offset, message);
         }
         send(&out.into(), count as u64);
     }

@@ -226,6 +226,7 @@ impl Shard {
             Plan::Upgrade { target, handshake } => {
                 return self.upgrade(token, &target, &handshake, reply);
             }
+            Plan::Events { name } => return self.start_events(token, name, reply),
             Plan::Call(call) => return self.start_body(token, head, call, reply),
         }
         self.after_request(token, reply)
@@ -343,6 +344,27 @@ impl Shard {
         conn.deadline = first_ping;
         Gauges::add(&gauges_of(&self.service, self.id).bytes_out, response.len() as u64);
         Next::Frames
+    }
+
+    /// Turns the connection into a stream of server-sent events, which ends with the connection.
+    fn start_events(&mut self, token: usize, name: &str, reply: Reply) -> Next {
+        let found = percent::decode(name).and_then(|name| self.service.find(&name));
+        self.write_answers_of(token);
+        let subscribed = found.and_then(|channel| {
+            self.subscribe_events(token, &channel)
+                .ok_or_else(|| Error::new(ErrorKind::ChannelNotFound, "Channel not found"))
+        });
+        if let Err(error) = subscribed {
+            self.answer(token, &Answer::error(&error), reply);
+            return self.after_request(token, reply);
+        }
+        let next_sign = self.first_ping();
+        if let Some(conn) = self.conns.get_mut(token) {
+            conn.deadline = next_sign;
+        }
+        let head = self.answers.events_head();
+        self.send_own(token, &head);
+        Next::Nothing
     }
 
     /// Makes the connection what its upgrade asks for. A listener subscribes before it is told so:

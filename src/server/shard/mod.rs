@@ -383,12 +383,28 @@ impl Shard {
         }
     }
 
+    /// Ends a stream of server-sent events behind what is queued. The client's own reconnection
+    /// finds out why.
+    fn end_events(&mut self, token: usize) {
+        self.unsubscribe_all(token);
+        let wait = self.service.options().handshake_timeout.as_millis() as u64;
+        if let Some(conn) = self.conns.get_mut(token) {
+            conn.deadline = self.now + wait;
+        }
+        self.end_with(token, AfterFlush::Linger);
+    }
+
     /// A connection cannot take what it was sent: it is closed.
     fn on_send_failed(&mut self, token: usize, sent: Sent) {
         match sent {
             Sent::Full => {
                 Gauges::add(&self.gauges().closed_slow, 1);
                 let Some(conn) = self.conns.get_mut(token) else { return };
+                if matches!(conn.lane, Lane::Events(_)) {
+                    // There is no word for it in this format.
+                    self.kill(token);
+                    return;
+                }
                 conn.after_flush = AfterFlush::Stay;
                 let before = conn.queued();
                 conn.drop_whole_frames();
@@ -448,6 +464,8 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(token) else { return };
         if conn.is_open_websocket() {
             self.close_websocket(token, close::GOING_AWAY, "server is stopping");
+        } else if matches!(conn.lane, Lane::Events(_)) {
+            self.end_events(token);
         } else if matches!(conn.lane, Lane::Http(None)) && conn.after_flush == AfterFlush::Stay {
             self.end_with(token, AfterFlush::Free);
         }

@@ -4,7 +4,7 @@
 use super::Shard;
 use super::conn::{Conn, Lane};
 use crate::server::ServerOptions;
-use crate::wire::{close, websocket};
+use crate::wire::{close, events, websocket};
 
 const PARTS: usize = 4;
 
@@ -54,6 +54,7 @@ impl Shard {
         let options = self.service.options();
         let pong_wait = options.pong_wait.as_millis() as u64;
         let pings = !options.ping_interval.is_zero();
+        let next_ping = self.next_ping();
         let Some(conn) = self.conns.get_mut(token) else { return };
         match &conn.lane {
             Lane::Http(None) => self.kill(token),
@@ -68,6 +69,10 @@ impl Shard {
                 } else {
                     conn.deadline = u64::MAX;
                 }
+            }
+            Lane::Events(_) => {
+                conn.deadline = next_ping;
+                self.send_own(token, events::KEEP_ALIVE);
             }
             Lane::Closing | Lane::Lingering => self.kill(token),
         }

@@ -37,7 +37,10 @@ impl Shard {
         let max_message = self.service.options().max_message_bytes;
         let next_ping = self.next_ping();
         let Some(conn) = self.conns.get_mut(token) else { return };
-        if matches!(conn.lane, Lane::Lingering) || conn.after_flush != AfterFlush::Stay {
+        // Who takes events has nothing to say.
+        if matches!(conn.lane, Lane::Lingering | Lane::Events(_))
+            || conn.after_flush != AfterFlush::Stay
+        {
             return;
         }
         Self::heard(conn, next_ping);

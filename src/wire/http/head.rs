@@ -2,6 +2,7 @@
 
 use std::mem::MaybeUninit;
 
+use crate::wire::events::MEDIA_TYPE;
 use crate::wire::websocket;
 
 /// A request's head, borrowed from the input.
@@ -21,6 +22,8 @@ pub struct Head<'a> {
     pub expects_continue: bool,
     /// `Content-Type`, or nothing.
     pub content_type: &'a str,
+    /// The client accepts server-sent events by their name; "anything" does not count.
+    pub accepts_events: bool,
     /// A WebSocket upgrade that is in order.
     pub handshake: Option<Handshake<'a>>,
 }
@@ -136,6 +139,7 @@ struct Fields<'a> {
     connection_upgrade: bool,
     upgrade_websocket: bool,
     expects_continue: bool,
+    accepts_events: bool,
     content_type: &'a str,
     key: Option<&'a str>,
     version: Option<&'a str>,
@@ -173,8 +177,18 @@ fn interpret<'a>(request: &httparse::Request<'_, 'a>) -> Result<Head<'a>, Refusa
         true => Some(fields.handshake(method, http_11, framing)?),
         false => None,
     };
-    let Fields { expects_continue, content_type, .. } = fields;
-    Ok(Head { method, path, query, keep_alive, framing, expects_continue, content_type, handshake })
+    let Fields { expects_continue, content_type, accepts_events, .. } = fields;
+    Ok(Head {
+        method,
+        path,
+        query,
+        keep_alive,
+        framing,
+        expects_continue,
+        content_type,
+        accepts_events,
+        handshake,
+    })
 }
 
 impl<'a> Fields<'a> {
@@ -190,6 +204,12 @@ impl<'a> Fields<'a> {
                     return Err(Refusal { status: 417, message: "Expect is not 100-continue" });
                 }
             },
+            6 if is("accept") => {
+                self.accepts_events |= tokens(value).any(|range| {
+                    let media_type = range.split(|&b| b == b';').next().unwrap_or_default();
+                    media_type.trim_ascii().eq_ignore_ascii_case(MEDIA_TYPE.as_bytes())
+                });
+            }
             7 if is("upgrade") => {
                 self.upgrade_websocket |=
                     tokens(value).any(|t| t.eq_ignore_ascii_case(b"websocket"));
@@ -346,6 +366,19 @@ mod tests {
             (b"GET / HTTP/1.1\r\nHost:\r\nConnection: foo, Close\r\n\r\n", false),
         ] {
             assert_eq!(head(bytes).keep_alive, keep_alive);
+        }
+    }
+
+    #[test]
+    fn events_are_accepted_by_their_name_only() {
+        for (accept, accepts) in [
+            ("text/event-stream", true),
+            ("text/html, Text/Event-Stream;q=0.9", true),
+            ("*/*", false),
+            ("text/event-streams", false),
+        ] {
+            let bytes = format!("GET / HTTP/1.1\r\nHost: h\r\nAccept: {accept}\r\n\r\n");
+            assert_eq!(head(bytes.as_bytes()).accepts_events, accepts, "{accept}");
         }
     }
 
