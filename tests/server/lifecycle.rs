@@ -36,6 +36,33 @@ fn stopping_delivers_what_is_queued_and_says_goodbye() {
     assert_eq!(server.service().channel("test").unwrap().subscribers, 0);
 }
 
+/// The moment between a round's delivery and its look at the stop is short: many tries, with a shard
+/// that never rests, find it.
+#[test]
+fn a_message_published_right_before_the_stop_is_delivered() {
+    for _ in 0..200 {
+        let server = server(&[("shards", "1")]);
+        server.service().create_channel("test").unwrap();
+        let mut listener = Raw::websocket(server.local_addr(), "/channel/listen/test");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while server.service().publish("test", MessageKind::Text, b"x").is_ok() {
+                    std::thread::yield_now();
+                }
+            });
+            listener.message();
+            server.service().publish("test", MessageKind::Text, b"last").unwrap();
+            server.stop(Duration::ZERO);
+        });
+        let frames = std::iter::from_fn(|| Some(listener.message()));
+        let mut frames = frames.take_while(|frame| frame.close_code().is_none());
+        assert!(
+            frames.any(|frame| frame.payload == b"last"),
+            "the last message before the stop is lost"
+        );
+    }
+}
+
 #[test]
 fn a_client_that_will_not_go_is_cut_when_the_drain_is_over() {
     let server = server(&[]);

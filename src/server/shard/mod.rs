@@ -444,6 +444,9 @@ impl Shard {
         if !self.stopping {
             self.stopping = true;
             self.listener = None;
+            // What was published before the stop, perhaps after this round's delivery.
+            self.deliver();
+            self.write_answers();
             let tokens: Vec<usize> = self.conns.iter().map(|(token, _)| token).collect();
             for token in tokens {
                 self.say_goodbye(token);
