@@ -88,8 +88,13 @@ impl Server {
             let message = "option 'thread_name' cannot hold a NUL";
             return Err(Error::new(ErrorKind::InvalidOption, message));
         }
+        // However the thread ends, publishers must not wait for it.
+        let closing = Closing(Arc::clone(&parts.inbox));
         let shard = Shard::new(parts)?;
-        let thread = thread::spawn(&name, move || shard.run())?;
+        let thread = thread::spawn(&name, move || {
+            let _closing = closing;
+            shard.run();
+        })?;
         self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         Ok(())
     }
@@ -120,6 +125,15 @@ impl Server {
             }
         }
         self.control.was_clean()
+    }
+}
+
+/// Closes an inbox when it is dropped.
+struct Closing(Arc<Inbox>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 

@@ -475,7 +475,6 @@ impl Shard {
     }
 
     fn finish(mut self) {
-        self.inbox.close();
         for (_, conn) in std::mem::take(&mut self.conns) {
             let gauges = gauges_of(&self.service, self.id);
             Gauges::sub(&gauges.queued_bytes, conn.queued() as u64);
