@@ -50,4 +50,4 @@ def test_autobahn(tmp_path: Path) -> None:
         if (result["behavior"], result["behaviorClose"]) != (wanted, wanted):
             report = json.loads((tmp_path / result["reportfile"]).read_text())
             wrong.append((case, *(report[key] for key in ("behavior", "result", "behaviorClose", "resultClose"))))
-    assert wrong == []
+    assert not wrong, "\n".join(map(str, wrong))
