@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -77,9 +78,10 @@ def quote(text: str) -> str:
     return urllib.parse.quote(text, safe="")
 
 
-@pytest.fixture(scope="session")
-def process() -> Iterator[Server]:
-    command = [os.environ["QYUN_BIN"], "serve", "--listen", "127.0.0.1:0", "--json"]
+@contextlib.contextmanager
+def serving(*options: str) -> Iterator[Server]:
+    """`qyun serve` on a free port; at the end it is to stop by itself."""
+    command = [os.environ["QYUN_BIN"], "serve", "--listen", "127.0.0.1:0", "--json", *options]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert running.stdout is not None
     try:
@@ -90,6 +92,12 @@ def process() -> Iterator[Server]:
         running.kill()
         running.wait()
         running.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def process() -> Iterator[Server]:
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture

@@ -6,9 +6,11 @@
 #
 # QYUN_BIN     the qyun binary, target/release/qyun by default
 # CHROMIUM     the browser, /usr/bin/chromium by default
+# QYUN_PEERS_PYTHON2    the Python 2.7 that Autobahn|Testsuite needs; python2.7, or pyenv's, by default
+# QYUN_PEERS_AUTOBAHN   off leaves Autobahn|Testsuite out
 #
 # What must be installed: apt-packages.txt. What comes from the registries is pinned in
-# requirements.txt and package.json and goes below target/.
+# requirements.txt, autobahn.txt and package.json and goes below target/.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -36,6 +38,25 @@ if ! cmp -s "$here/package.json" "$node/installed.json"; then
     cp "$here/package.json" "$node/"
     (cd "$node" && npm install --no-package-lock --no-audit --no-fund --ignore-scripts --silent)
     cp "$here/package.json" "$node/installed.json"
+fi
+
+# A user base, as Python 2 has no venv.
+if [ "${QYUN_PEERS_AUTOBAHN:-on}" != off ]; then
+    for python2 in "${QYUN_PEERS_PYTHON2:-python2.7}" "${PYENV_ROOT:-$HOME/.pyenv}"/versions/2.7.*/bin/python2.7 ''; do
+        [ -z "$python2" ] || ! "$python2" -c 'import sys; sys.exit(sys.version_info[:2] != (2, 7))' 2>/dev/null || break
+    done
+    if [ -z "$python2" ]; then
+        echo "Autobahn|Testsuite needs Python 2.7: set QYUN_PEERS_PYTHON2 to one with pip, or QYUN_PEERS_AUTOBAHN=off" >&2
+        exit 2
+    fi
+    export QYUN_PEERS_PYTHON2="$python2" QYUN_PEERS_AUTOBAHN_BASE="$target/peers-autobahn"
+    if ! cmp -s "$here/autobahn.txt" "$QYUN_PEERS_AUTOBAHN_BASE/requirements.txt"; then
+        rm -rf "$QYUN_PEERS_AUTOBAHN_BASE"
+        mkdir -p "$QYUN_PEERS_AUTOBAHN_BASE"
+        PYTHONUSERBASE=$QYUN_PEERS_AUTOBAHN_BASE "$python2" -m pip install --quiet --disable-pip-version-check \
+            --user --ignore-installed --no-deps --no-warn-script-location -r "$here/autobahn.txt"
+        cp "$here/autobahn.txt" "$QYUN_PEERS_AUTOBAHN_BASE/requirements.txt"
+    fi
 fi
 
 mkdir -p "$QYUN_PEERS_BIN"
