@@ -18,7 +18,11 @@ socket.on('error', (error) => {
   console.error(error);
   process.exit(1);
 });
-socket.on('close', (code) => process.exit(code === 1000 ? 0 : 1));
+// Not process.exit(), which throws away what stdout has not written yet.
+socket.on('close', (code) => {
+  process.exitCode = code === 1000 ? 0 : 1;
+  process.stdin.destroy();
+});
 
 if (mode === 'listen') {
   let left = Number(count);
