@@ -14,6 +14,10 @@ pub struct OptionSpec {
     pub default: &'static str,
     /// One sentence.
     pub help: &'static str,
+    /// The table of a configuration file that it stands in, `""` where there is no such file.
+    pub section: &'static str,
+    /// Whether it can be changed while the object runs.
+    pub live: bool,
 }
 
 /// The type of an option's value.
@@ -63,40 +67,104 @@ pub fn parse<'a>(
     key: &str,
     value: &'a str,
 ) -> Result<OptionValue<'a>> {
-    let spec = table.iter().find(|spec| spec.key == key).ok_or_else(|| {
-        let keys: Vec<_> = table.iter().map(|spec| spec.key).collect();
-        Error::new(
-            ErrorKind::UnknownOption,
-            format!("no option '{key}'; there are: {}", keys.join(", ")),
-        )
-    })?;
+    let spec = table.iter().find(|spec| spec.key == key).ok_or_else(|| unknown(table, key))?;
     spec.parse(value)
 }
 
+/// That `table` has no such key.
+pub fn unknown(table: &[OptionSpec], key: &str) -> Error {
+    let keys: Vec<_> = table.iter().map(|spec| spec.key).collect();
+    let message = format!("no option '{key}'; there are: {}", keys.join(", "));
+    Error::new(ErrorKind::UnknownOption, message)
+}
+
 impl OptionSpec {
+    const fn new(
+        key: &'static str,
+        kind: OptionKind,
+        default: &'static str,
+        help: &'static str,
+    ) -> Self {
+        Self { key, kind, default, help, section: "", live: false }
+    }
+
+    /// A number from `min` to `max`.
+    pub const fn integer(
+        key: &'static str,
+        min: u64,
+        max: u64,
+        default: &'static str,
+        help: &'static str,
+    ) -> Self {
+        Self::new(key, OptionKind::Integer { min, max }, default, help)
+    }
+
+    /// Any text.
+    pub const fn text(key: &'static str, default: &'static str, help: &'static str) -> Self {
+        Self::new(key, OptionKind::Text, default, help)
+    }
+
+    /// `true` or `false`.
+    pub const fn boolean(key: &'static str, default: &'static str, help: &'static str) -> Self {
+        Self::new(key, OptionKind::Boolean, default, help)
+    }
+
+    /// One of `words`.
+    pub const fn choice(
+        key: &'static str,
+        words: &'static [&'static str],
+        default: &'static str,
+        help: &'static str,
+    ) -> Self {
+        Self::new(key, OptionKind::Choice(words), default, help)
+    }
+
+    /// The same option in a section of the configuration file.
+    pub const fn within(self, section: &'static str) -> Self {
+        Self { section, ..self }
+    }
+
+    /// The same option, which can be changed while the object runs.
+    pub const fn live(self) -> Self {
+        Self { live: true, ..self }
+    }
+
+    /// What values are accepted, in words.
+    pub fn accepted(&self) -> String {
+        match self.kind {
+            OptionKind::Text => "text".into(),
+            OptionKind::Integer { min, max } => format!("a number from {min} to {max}"),
+            OptionKind::Boolean => "true or false".into(),
+            OptionKind::Choice(words) => format!("one of {}", words.join(", ")),
+        }
+    }
+
+    /// That this option does not take `value`.
+    pub fn refuse(&self, value: impl std::fmt::Display) -> Error {
+        let (key, accepted) = (self.key, self.accepted());
+        Error::new(
+            ErrorKind::InvalidOption,
+            format!("option '{key}' cannot be {value}: it takes {accepted}"),
+        )
+    }
+
     /// Reads `value` as what this option takes; the error says what would be accepted.
     pub fn parse<'a>(&self, value: &'a str) -> Result<OptionValue<'a>> {
-        let refuse = |accepted: String| {
-            let key = self.key;
-            Error::new(
-                ErrorKind::InvalidOption,
-                format!("option '{key}' cannot be '{value}': it takes {accepted}"),
-            )
-        };
+        let refuse = || self.refuse(format_args!("'{value}'"));
         match self.kind {
             OptionKind::Text => Ok(OptionValue::Text(value)),
             OptionKind::Integer { min, max } => match value.parse() {
                 Ok(number) if (min..=max).contains(&number) => Ok(OptionValue::Integer(number)),
-                _ => Err(refuse(format!("a number from {min} to {max}"))),
+                _ => Err(refuse()),
             },
             OptionKind::Boolean => match value {
                 "true" | "1" | "yes" | "on" => Ok(OptionValue::Boolean(true)),
                 "false" | "0" | "no" | "off" => Ok(OptionValue::Boolean(false)),
-                _ => Err(refuse("true or false".into())),
+                _ => Err(refuse()),
             },
             OptionKind::Choice(words) => match words.contains(&value) {
                 true => Ok(OptionValue::Text(value)),
-                false => Err(refuse(format!("one of {}", words.join(", ")))),
+                false => Err(refuse()),
             },
         }
     }
@@ -107,19 +175,9 @@ mod tests {
     use super::*;
 
     const TABLE: &[OptionSpec] = &[
-        OptionSpec {
-            key: "size_bytes",
-            kind: OptionKind::Integer { min: 1, max: 9 },
-            default: "3",
-            help: "A size.",
-        },
-        OptionSpec {
-            key: "policy",
-            kind: OptionKind::Choice(&["drop", "block"]),
-            default: "drop",
-            help: "A policy.",
-        },
-        OptionSpec { key: "on", kind: OptionKind::Boolean, default: "true", help: "A switch." },
+        OptionSpec::integer("size_bytes", 1, 9, "3", "A size."),
+        OptionSpec::choice("policy", &["drop", "block"], "drop", "A policy."),
+        OptionSpec::boolean("on", "true", "A switch."),
     ];
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::Result;
-use crate::options::{OptionKind, OptionSpec, OptionValue, parse};
+use crate::options::{OptionSpec, OptionValue, parse};
 
 /// What happens to a message that finds its subscription's queue full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,82 +48,94 @@ pub struct ClientOptions {
 
 const DAY_MS: u64 = 86_400_000;
 
-const fn integer(
-    key: &'static str,
-    min: u64,
-    max: u64,
-    default: &'static str,
-    help: &'static str,
-) -> OptionSpec {
-    OptionSpec { key, kind: OptionKind::Integer { min, max }, default, help }
-}
-
 /// The keys of [`ClientOptions`].
 pub const OPTIONS: &[OptionSpec] = &[
-    integer("connect_timeout_ms", 1, DAY_MS, "5000", "Time for one attempt to connect."),
-    integer(
+    OptionSpec::integer(
+        "connect_timeout_ms",
+        1,
+        DAY_MS,
+        "5000",
+        "Time for one attempt to connect.",
+    ),
+    OptionSpec::integer(
         "request_timeout_ms",
         1,
         DAY_MS,
         "5000",
         "Time that a subscribe or an acknowledged publish may take.",
     ),
-    OptionSpec {
-        key: "reconnect",
-        kind: OptionKind::Boolean,
-        default: "true",
-        help: "Connect again, and subscribe again, when the connection is lost.",
-    },
-    integer(
+    OptionSpec::boolean(
+        "reconnect",
+        "true",
+        "Connect again, and subscribe again, when the connection is lost.",
+    ),
+    OptionSpec::integer(
         "reconnect_min_ms",
         1,
         DAY_MS,
         "500",
         "Bound of the first random delay before a reconnection; it doubles with each attempt.",
     ),
-    integer("reconnect_max_ms", 1, DAY_MS, "20000", "Largest bound of the random delay."),
-    integer(
+    OptionSpec::integer(
+        "reconnect_max_ms",
+        1,
+        DAY_MS,
+        "20000",
+        "Largest bound of the random delay.",
+    ),
+    OptionSpec::integer(
         "reconnect_attempts",
         0,
         u32::MAX as u64,
         "0",
         "Attempts in a row before giving up; 0 is no limit.",
     ),
-    integer("queue_messages", 1, 1 << 24, "65536", "Events that may wait in one subscription."),
-    integer("send_queue_messages", 1, 1 << 20, "1024", "Requests that may wait to be written."),
-    OptionSpec {
-        key: "overflow",
-        kind: OptionKind::Choice(&["drop_oldest", "drop_newest", "block"]),
-        default: "drop_oldest",
-        help: "What a message that finds the queue full does: displace the oldest, be dropped, or hold the connection.",
-    },
-    OptionSpec {
-        key: "publish_via",
-        kind: OptionKind::Choice(&["websocket", "http"]),
-        default: "websocket",
-        help: "How an acknowledged publish travels.",
-    },
-    integer(
+    OptionSpec::integer(
+        "queue_messages",
+        1,
+        1 << 24,
+        "65536",
+        "Events that may wait in one subscription.",
+    ),
+    OptionSpec::integer(
+        "send_queue_messages",
+        1,
+        1 << 20,
+        "1024",
+        "Requests that may wait to be written.",
+    ),
+    OptionSpec::choice(
+        "overflow",
+        &["drop_oldest", "drop_newest", "block"],
+        "drop_oldest",
+        "What a message that finds the queue full does: displace the oldest, be dropped, or hold the connection.",
+    ),
+    OptionSpec::choice(
+        "publish_via",
+        &["websocket", "http"],
+        "websocket",
+        "How an acknowledged publish travels.",
+    ),
+    OptionSpec::integer(
         "ping_interval_ms",
         0,
         DAY_MS,
         "25000",
         "Time between pings to the server; 0 sends none.",
     ),
-    integer("pong_wait_ms", 1, DAY_MS, "8000", "Time the server has to answer a ping."),
-    integer(
+    OptionSpec::integer("pong_wait_ms", 1, DAY_MS, "8000", "Time the server has to answer a ping."),
+    OptionSpec::integer(
         "max_message_bytes",
         1,
         1 << 30,
         "16777216",
         "Largest message that is accepted from the server.",
     ),
-    OptionSpec {
-        key: "ca_file",
-        kind: OptionKind::Text,
-        default: "",
-        help: "PEM file of certificate authorities to trust for https and wss, instead of the system's.",
-    },
+    OptionSpec::text(
+        "ca_file",
+        "",
+        "PEM file of certificate authorities to trust for https and wss, instead of the system's.",
+    ),
 ];
 
 impl Default for ClientOptions {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::Result;
-use crate::options::{OptionKind, OptionSpec, OptionValue, parse};
+use crate::options::{OptionSpec, OptionValue, parse, unknown};
 
 /// Everything a server can be told; [`OPTIONS`] describes each field under the same key.
 #[derive(Debug, Clone)]
@@ -28,122 +28,122 @@ pub struct ServerOptions {
     pub idle_timeout: Duration,
 }
 
-const fn integer(
+const DAY_MS: u64 = 86_400_000;
+const GIB: u64 = 1 << 30;
+
+/// A bound that can change at any time.
+const fn limit(
     key: &'static str,
     min: u64,
     max: u64,
     default: &'static str,
     help: &'static str,
 ) -> OptionSpec {
-    OptionSpec { key, kind: OptionKind::Integer { min, max }, default, help }
+    OptionSpec::integer(key, min, max, default, help).within("limits").live()
 }
 
-const DAY_MS: u64 = 86_400_000;
-const GIB: u64 = 1 << 30;
+/// A time in ms that can change at any time.
+const fn time(
+    key: &'static str,
+    min: u64,
+    default: &'static str,
+    help: &'static str,
+) -> OptionSpec {
+    OptionSpec::integer(key, min, DAY_MS, default, help).within("timeouts").live()
+}
 
 /// The keys of [`ServerOptions`].
 pub const OPTIONS: &[OptionSpec] = &[
-    OptionSpec {
-        key: "listen",
-        kind: OptionKind::Text,
-        default: "127.0.0.1:8000",
-        help: "Address to listen on, HOST:PORT; port 0 takes any free one.",
-    },
-    integer("shards", 0, 64, "0", "Threads that own sockets; 0 is one per core."),
-    OptionSpec {
-        key: "thread_name",
-        kind: OptionKind::Text,
-        default: "qy-shard",
-        help: "Name of the shard threads; the shard's number follows it.",
-    },
-    integer(
+    OptionSpec::text(
+        "listen",
+        "127.0.0.1:8000",
+        "Address to listen on, HOST:PORT; port 0 takes any free one.",
+    )
+    .within("server"),
+    OptionSpec::integer("shards", 0, 64, "0", "Threads that own sockets; 0 is one per core.")
+        .within("server"),
+    OptionSpec::text(
+        "thread_name",
+        "qy-shard",
+        "Name of the shard threads; the shard's number follows it.",
+    )
+    .within("server"),
+    OptionSpec::integer(
         "busy_poll_us",
         0,
         1000,
         "50",
         "How long a shard polls without sleeping after work; 0 never does.",
-    ),
-    integer(
+    )
+    .within("server")
+    .live(),
+    OptionSpec::boolean(
+        "auto_create",
+        "false",
+        "Create a channel when it is first sent or listened to.",
+    )
+    .within("server")
+    .live(),
+    limit(
         "queue_bytes",
         1024,
         GIB,
         "1048576",
         "Bytes that may wait for one connection; a slower reader is closed with 3008.",
     ),
-    integer(
+    limit(
         "inbox_bytes",
         65536,
         16 * GIB,
         "67108864",
         "Bytes of published messages that may wait for a shard before publishers wait.",
     ),
-    integer("max_message_bytes", 1, GIB, "1048576", "Largest message by POST or WebSocket."),
-    integer(
+    limit("max_message_bytes", 1, GIB, "1048576", "Largest message by POST or WebSocket."),
+    limit(
         "max_url_message_bytes",
         1,
         1 << 20,
         "65536",
         "Largest message in a URL, after decoding.",
     ),
-    integer(
+    limit(
         "max_header_bytes",
         256,
         1 << 20,
         "16384",
         "Largest HTTP request head, a message in the URL not counted.",
     ),
-    integer(
+    limit(
         "max_connections",
         0,
         u32::MAX as u64,
         "0",
         "Connections at a time, more get 503; 0 is no limit.",
     ),
-    integer(
+    limit(
         "max_channels",
         0,
         u32::MAX as u64,
         "1000000",
         "Channels at a time, more get 507; 0 is no limit.",
     ),
-    OptionSpec {
-        key: "auto_create",
-        kind: OptionKind::Boolean,
-        default: "false",
-        help: "Create a channel when it is first sent or listened to.",
-    },
-    integer(
-        "ping_interval_ms",
-        0,
-        DAY_MS,
-        "25000",
-        "Time between WebSocket pings to a client; 0 sends none.",
-    ),
-    integer(
+    time("ping_interval_ms", 0, "25000", "Time between WebSocket pings to a client; 0 sends none."),
+    time(
         "pong_wait_ms",
         1,
-        DAY_MS,
         "8000",
         "Time a client has to answer a ping before it is closed with 3012.",
     ),
-    integer(
+    time(
         "handshake_timeout_ms",
         1,
-        DAY_MS,
         "5000",
         "Time a connection has to send a whole request head, and to finish a closing handshake.",
     ),
-    integer(
-        "request_timeout_ms",
-        1,
-        DAY_MS,
-        "30000",
-        "Time a connection has to send a whole request body.",
-    ),
-    integer(
+    time("request_timeout_ms", 1, "30000", "Time a connection has to send a whole request body."),
+    time(
         "idle_timeout_ms",
         1,
-        DAY_MS,
         "75000",
         "Time a kept-alive HTTP connection may wait for its next request.",
     ),
@@ -178,45 +178,88 @@ impl Default for ServerOptions {
     }
 }
 
+/// The field of an option, by what it holds.
+enum Field<'a> {
+    Size(&'a mut usize),
+    Micros(&'a mut Duration),
+    Millis(&'a mut Duration),
+    Flag(&'a mut bool),
+    Text(&'a mut String),
+}
+
 impl ServerOptions {
     /// Sets the option `key` from text; the error says what it takes.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        match parse(OPTIONS, key, value)? {
-            OptionValue::Integer(n) => self.set_integer(key, n),
-            OptionValue::Boolean(on) => self.auto_create = on,
-            OptionValue::Text(text) => match key {
-                "listen" => self.listen = text.into(),
-                _ => self.thread_name = text.into(),
-            },
-        }
+        let value = parse(OPTIONS, key, value)?;
+        let fits = match (self.field(key), value) {
+            (Some(Field::Size(field)), OptionValue::Integer(n)) => {
+                *field = usize::try_from(n).unwrap_or(usize::MAX);
+                true
+            }
+            (Some(Field::Micros(field)), OptionValue::Integer(n)) => {
+                *field = Duration::from_micros(n);
+                true
+            }
+            (Some(Field::Millis(field)), OptionValue::Integer(n)) => {
+                *field = Duration::from_millis(n);
+                true
+            }
+            (Some(Field::Flag(field)), OptionValue::Boolean(on)) => {
+                *field = on;
+                true
+            }
+            (Some(Field::Text(field)), OptionValue::Text(text)) => {
+                *field = text.into();
+                true
+            }
+            _ => false,
+        };
+        debug_assert!(fits, "option '{key}' has no field of its kind");
         Ok(())
     }
 
-    fn set_integer(&mut self, key: &str, n: u64) {
-        let size = usize::try_from(n).unwrap_or(usize::MAX);
-        match key {
-            "shards" => self.shards = size,
-            "busy_poll_us" => self.busy_poll = Duration::from_micros(n),
-            "queue_bytes" => self.queue_bytes = size,
-            "inbox_bytes" => self.inbox_bytes = size,
-            "max_message_bytes" => self.max_message_bytes = size,
-            "max_url_message_bytes" => self.max_url_message_bytes = size,
-            "max_header_bytes" => self.max_header_bytes = size,
-            "max_connections" => self.max_connections = size,
-            "max_channels" => self.max_channels = size,
-            "ping_interval_ms" => self.ping_interval = Duration::from_millis(n),
-            "pong_wait_ms" => self.pong_wait = Duration::from_millis(n),
-            "handshake_timeout_ms" => self.handshake_timeout = Duration::from_millis(n),
-            "request_timeout_ms" => self.request_timeout = Duration::from_millis(n),
-            "idle_timeout_ms" => self.idle_timeout = Duration::from_millis(n),
-            _ => debug_assert!(false, "option '{key}' has no field"),
+    /// The value of the option `key`, as [`ServerOptions::set`] takes it. Costs a copy of the
+    /// options. Error: `UnknownOption`.
+    pub fn get(&self, key: &str) -> Result<String> {
+        let mut copy = self.clone();
+        match copy.field(key) {
+            Some(Field::Size(field)) => Ok(field.to_string()),
+            Some(Field::Micros(field)) => Ok(field.as_micros().to_string()),
+            Some(Field::Millis(field)) => Ok(field.as_millis().to_string()),
+            Some(Field::Flag(field)) => Ok(field.to_string()),
+            Some(Field::Text(field)) => Ok(std::mem::take(field)),
+            None => Err(unknown(OPTIONS, key)),
         }
+    }
+
+    fn field(&mut self, key: &str) -> Option<Field<'_>> {
+        Some(match key {
+            "listen" => Field::Text(&mut self.listen),
+            "shards" => Field::Size(&mut self.shards),
+            "thread_name" => Field::Text(&mut self.thread_name),
+            "busy_poll_us" => Field::Micros(&mut self.busy_poll),
+            "queue_bytes" => Field::Size(&mut self.queue_bytes),
+            "inbox_bytes" => Field::Size(&mut self.inbox_bytes),
+            "max_message_bytes" => Field::Size(&mut self.max_message_bytes),
+            "max_url_message_bytes" => Field::Size(&mut self.max_url_message_bytes),
+            "max_header_bytes" => Field::Size(&mut self.max_header_bytes),
+            "max_connections" => Field::Size(&mut self.max_connections),
+            "max_channels" => Field::Size(&mut self.max_channels),
+            "auto_create" => Field::Flag(&mut self.auto_create),
+            "ping_interval_ms" => Field::Millis(&mut self.ping_interval),
+            "pong_wait_ms" => Field::Millis(&mut self.pong_wait),
+            "handshake_timeout_ms" => Field::Millis(&mut self.handshake_timeout),
+            "request_timeout_ms" => Field::Millis(&mut self.request_timeout),
+            "idle_timeout_ms" => Field::Millis(&mut self.idle_timeout),
+            _ => return None,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::OptionKind;
 
     #[test]
     fn every_key_reaches_a_field_and_every_default_is_accepted() {
@@ -231,6 +274,8 @@ mod tests {
             let mut options = ServerOptions::default();
             options.set(spec.key, &other).unwrap();
             assert_ne!(before, format!("{options:?}"), "'{}' changes nothing", spec.key);
+            assert_eq!(options.get(spec.key).unwrap(), other);
+            assert!(!spec.section.is_empty(), "'{}' has no place in a file", spec.key);
         }
     }
 
