@@ -203,6 +203,7 @@ impl ClientOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::OptionKind;
 
     #[test]
     fn every_key_reaches_a_field() {
