@@ -3,7 +3,8 @@
 //!
 //! The rooms, from the bottom up; each knows only those below it:
 //!
-//! - [`wire`]: formats (HTTP heads, WebSocket frames, the stream protocol), no I/O;
+//! - [`wire`]: formats (HTTP heads, WebSocket frames, the stream protocol, packets), no I/O;
+//! - [`requests`]: requests of the packet dialect under way, and their deadlines, for both sides;
 //! - [`hub`]: channels, order, fan-out to shards, counters, no I/O;
 //! - [`server`] and [`client`]: sockets and threads;
 //! - [`ffi`]: the C ABI, as thin as it can be.
@@ -14,6 +15,7 @@ pub mod ffi;
 pub(crate) mod fork;
 pub mod hub;
 pub mod options;
+pub mod requests;
 pub mod server;
 pub(crate) mod thread;
 pub mod wire;

@@ -3,6 +3,7 @@
 pub mod events;
 pub mod http;
 pub mod name;
+pub mod packet;
 pub mod percent;
 pub mod stream;
 pub mod websocket;
