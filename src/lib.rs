@@ -6,10 +6,12 @@
 //! - [`wire`]: formats (HTTP heads, WebSocket frames, the stream protocol, packets), no I/O;
 //! - [`requests`]: requests of the packet dialect under way, and their deadlines, for both sides;
 //! - [`hub`]: channels, order, fan-out to shards, counters, no I/O;
+//! - [`delivery`]: the threads that a program's callbacks run on;
 //! - [`server`] and [`client`]: sockets and threads;
 //! - [`ffi`]: the C ABI, as thin as it can be.
 
 pub mod client;
+pub mod delivery;
 mod error;
 pub mod ffi;
 pub(crate) mod fork;
