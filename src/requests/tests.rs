@@ -226,6 +226,7 @@ fn of_100_000_requests_in_flight_none_is_lost_and_none_leaks() {
                     }
                 };
                 ended[way].fetch_add(1, Relaxed);
+                drop((completed, ended));
                 drop(done);
             };
             requests.request(7, timeout, |_| Ok(()), complete).unwrap();
