@@ -6,6 +6,7 @@ use std::thread::{Builder, JoinHandle};
 
 thread_local! {
     static OURS: Cell<bool> = const { Cell::new(false) };
+    static NEVER_WAITS: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Starts a thread of the library.
@@ -27,4 +28,15 @@ pub(crate) fn mark() {
 /// Whether the current thread is the library's.
 pub(crate) fn is_ours() -> bool {
     OURS.try_with(Cell::get).unwrap_or(false)
+}
+
+/// Marks the current thread as one that others wait for: a server's shard, or a clock of requests.
+/// What would wait on it may wait for itself.
+pub(crate) fn never_waits() {
+    NEVER_WAITS.set(true);
+}
+
+/// Whether the current thread must not wait.
+pub(crate) fn must_not_wait() -> bool {
+    NEVER_WAITS.try_with(Cell::get).unwrap_or(false)
 }

@@ -32,6 +32,16 @@ const STRETCH: usize = 4;
 /// A lane that has nothing to do keeps room for this many jobs.
 const SPARE: usize = 4;
 
+/// Where a registration's callback is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// On a thread of a [`Delivery`].
+    #[default]
+    Thread,
+    /// On the thread that reads the connection, for the lowest latency. It must not block.
+    Inline,
+}
+
 type Job = Box<dyn FnOnce() + Send>;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);

@@ -126,7 +126,11 @@ impl Clock {
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
         let shared = Arc::clone(&self.shared);
-        *lock(&self.thread) = Some(thread::spawn(&self.name, move || shared.run())?);
+        let body = move || {
+            thread::never_waits();
+            shared.run();
+        };
+        *lock(&self.thread) = Some(thread::spawn(&self.name, body)?);
         Ok(())
     }
 }

@@ -9,6 +9,7 @@
 //! Lock order: table, then clock.
 
 mod clock;
+mod reply;
 #[cfg(test)]
 mod tests;
 
@@ -21,9 +22,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 pub use clock::{Clock, RequestCounters};
+pub use reply::Reply;
 
 use crate::wire::packet::Side;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, thread};
 use clock::Key;
 
 /// Requests of one connection that may wait at a time.
@@ -102,14 +104,20 @@ impl Requests {
         }
     }
 
-    /// Makes a request and waits for its end. Never call it on the thread that reads the connection,
-    /// nor in a completion. Errors: those of [`Requests::request`] and of [`Outcome`].
+    /// Makes a request and waits for its end. Errors: those of [`Requests::request`] and of
+    /// [`Outcome`], and `WouldDeadlock` on a thread that must not wait: one that reads a server's
+    /// connections, or the clock's, where completions run.
     pub fn wait(
         self: &Arc<Self>,
         protocol: u32,
         timeout: Duration,
         send: impl FnOnce(u32) -> Result<()>,
     ) -> Outcome {
+        if thread::must_not_wait() {
+            let text = "a request waits for its response and was made where nothing may wait: in an \
+                        inline callback; make it without waiting";
+            return Err(Error::new(ErrorKind::WouldDeadlock, text));
+        }
         let (tell, told) = mpsc::sync_channel(1);
         self.request(protocol, timeout, send, move |outcome| drop(tell.send(outcome)))?;
         // Exactly one outcome comes.

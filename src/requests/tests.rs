@@ -175,6 +175,16 @@ fn a_completion_may_ask_again_and_may_panic() {
 }
 
 #[test]
+fn waiting_in_a_completion_is_refused() {
+    let (_, requests) = table(Side::Client);
+    let (tell, told) = mpsc::channel();
+    let again = Arc::clone(&requests);
+    let complete = move |_| drop(tell.send(again.wait(7, LONG, |_| unreachable!())));
+    requests.request(7, Duration::ZERO, |_| Ok(()), complete).unwrap();
+    assert_eq!(kind(told.recv().unwrap()), ErrorKind::WouldDeadlock);
+}
+
+#[test]
 fn a_completion_may_hold_the_last_reference_to_all() {
     let (clock, requests) = table(Side::Client);
     let weak = Arc::downgrade(&clock);
