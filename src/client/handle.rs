@@ -385,7 +385,7 @@ impl Shared {
             .map_err(|error| self.cannot("subscribe to", channel, error))?;
         let dropped = self.tally.dropped.clone();
         let (inbox, callback) =
-            Inbox::new(channel.into(), delivery, &self.options, self.wake.clone(), dropped);
+            Inbox::new(channel.into(), delivery, self.options.bounds(), self.wake.clone(), dropped);
         let live = self.join(&inbox).and_then(|promise| {
             let limit = self.options.request_timeout;
             promise.wait(limit).unwrap_or_else(|| Err(self.late("not live", limit)))

@@ -10,19 +10,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-
-use super::queue::{Offer, Queue, Take};
+use super::queue::{Item, Offer, Queue, Take};
 use super::role::{self, Role, Waiting, would_deadlock};
 use super::runtime::Runtime;
 use super::state::lock;
 use super::wake::Wake;
-use super::{ClientOptions, Delivery, Event, EventKind};
-use crate::wire::{MessageKind, Position};
+use super::{Delivery, Event, EventKind, Overflow};
+use crate::wire::Position;
 use crate::{Error, ErrorKind, Result};
 
 /// A program's function.
-pub(crate) type Callback = Box<dyn FnMut(&Event) + Send>;
+pub(crate) type Callback<E = Event> = Box<dyn FnMut(&E) + Send>;
 
 /// Why a subscription ended that the program closed.
 pub(crate) const CLOSED_BY_PROGRAM: &str = "closed";
@@ -30,10 +28,11 @@ pub(crate) const CLOSED_BY_PROGRAM: &str = "closed";
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// See the module's documentation.
-pub(crate) struct Inbox {
+pub(crate) struct Inbox<E = Event> {
     id: u64,
+    /// Whose events they are: a channel, or a socket's URL.
     channel: Arc<str>,
-    outlet: Outlet,
+    outlet: Outlet<E>,
     /// The program closed it: no callback but `Closed` begins.
     leaving: AtomicBool,
     /// Wakes the connection's task.
@@ -45,26 +44,40 @@ pub(crate) struct Inbox {
     finish: Condvar,
 }
 
-enum Outlet {
+enum Outlet<E> {
     /// Taken by `recv` and its kin.
-    Pull(Queue),
+    Pull(Queue<E>),
     /// Taken by the delivery thread.
-    Thread(Queue),
+    Thread(Queue<E>),
     /// Called by the I/O thread, which alone locks it once the subscription is live.
-    Inline(Mutex<Option<Callback>>),
+    Inline(Mutex<Option<Callback<E>>>),
+}
+
+/// What may wait in an inbox.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) messages: usize,
+    pub(crate) overflow: Overflow,
 }
 
 impl Inbox {
+    /// An event of this inbox that is no message.
+    pub(crate) fn notice(&self, kind: EventKind, text: &str, position: Position) -> Event {
+        Event::notice(kind, &self.channel, text, position)
+    }
+}
+
+impl<E: Item> Inbox<E> {
     /// The inbox for `delivery`, and the function that [`Inbox::start`] is to be given once the
     /// subscription is live.
     pub(crate) fn new(
         channel: Arc<str>,
-        delivery: Delivery,
-        options: &ClientOptions,
+        delivery: Delivery<E>,
+        bounds: Bounds,
         feeder: Arc<Wake>,
         dropped: Arc<AtomicU64>,
-    ) -> (Arc<Self>, Option<Callback>) {
-        let queue = || Queue::new(options.queue_messages, options.overflow, feeder.clone());
+    ) -> (Arc<Self>, Option<Callback<E>>) {
+        let queue = || Queue::new(bounds.messages, bounds.overflow, feeder.clone());
         let (outlet, callback) = match delivery {
             Delivery::Pull => (Outlet::Pull(queue()), None),
             Delivery::Thread(callback) => (Outlet::Thread(queue()), Some(callback)),
@@ -85,7 +98,7 @@ impl Inbox {
 
     /// Starts the delivery thread for a function that [`Inbox::new`] gave back. If that fails the
     /// function was never called and is dropped.
-    pub(crate) fn start(self: &Arc<Self>, callback: Callback, runtime: &Runtime) -> Result<()> {
+    pub(crate) fn start(self: &Arc<Self>, callback: Callback<E>, runtime: &Runtime) -> Result<()> {
         let inbox = self.clone();
         runtime
             .thread("qy-deliver", move || inbox.deliver(callback))
@@ -114,7 +127,7 @@ impl Inbox {
     }
 
     /// The queue that `recv` takes from; `None` in the callback modes.
-    pub(crate) fn pull(&self) -> Option<&Queue> {
+    pub(crate) fn pull(&self) -> Option<&Queue<E>> {
         match &self.outlet {
             Outlet::Pull(queue) => Some(queue),
             _ => None,
@@ -128,19 +141,8 @@ impl Inbox {
         }
     }
 
-    /// An event of this inbox that is no message.
-    pub(crate) fn notice(&self, kind: EventKind, text: &str, position: Position) -> Event {
-        Event {
-            kind,
-            channel: self.channel.clone(),
-            data: Bytes::copy_from_slice(text.as_bytes()),
-            message_kind: MessageKind::Text,
-            position,
-        }
-    }
-
     /// Hands an event over. Only the connection's task calls this.
-    pub(crate) fn offer(&self, event: Event) -> Offer {
+    pub(crate) fn offer(&self, event: E) -> Offer<E> {
         if self.is_leaving() {
             return Offer::Ended;
         }
@@ -168,7 +170,7 @@ impl Inbox {
     }
 
     /// Hands over an event that [`Inbox::offer`] gave back, beyond the limit.
-    pub(crate) fn force(&self, event: Event) {
+    pub(crate) fn force(&self, event: E) {
         if let Outlet::Pull(queue) | Outlet::Thread(queue) = &self.outlet {
             queue.force(event);
         }
@@ -177,7 +179,11 @@ impl Inbox {
     /// Ends the subscription with a reason; what waits is delivered first. Only the connection's
     /// task calls this, and for every inbox that it knows.
     pub(crate) fn end(&self, reason: &str) {
-        let last = self.notice(EventKind::Closed, reason, Position::default());
+        self.end_with(E::last(&self.channel, reason));
+    }
+
+    /// Ends it like [`Inbox::end`], with this as the last event.
+    pub(crate) fn end_with(&self, last: E) {
         match &self.outlet {
             Outlet::Thread(queue) => queue.end(last, false),
             Outlet::Pull(queue) => {
@@ -200,7 +206,7 @@ impl Inbox {
         if self.leaving.swap(true, Ordering::AcqRel) {
             return false;
         }
-        let last = self.notice(EventKind::Closed, CLOSED_BY_PROGRAM, Position::default());
+        let last = E::last(&self.channel, CLOSED_BY_PROGRAM);
         match &self.outlet {
             Outlet::Thread(queue) => queue.end(last, true),
             Outlet::Pull(queue) => {
@@ -234,7 +240,7 @@ impl Inbox {
         }
         if self.is_own_thread() {
             return Err(would_deadlock(format!(
-                "waiting for the end of the subscription to '{}' on the thread that runs its callback",
+                "waiting for the end of '{}' on the thread that runs its callback",
                 self.channel
             )));
         }
@@ -256,7 +262,7 @@ impl Inbox {
             true => Ok(()),
             false => Err(Error::new(
                 ErrorKind::Timeout,
-                format!("a callback of the subscription to '{}' still runs", self.channel),
+                format!("a callback of '{}' still runs", self.channel),
             )),
         }
     }
@@ -267,7 +273,7 @@ impl Inbox {
     }
 
     /// The delivery thread.
-    fn deliver(&self, mut callback: Callback) {
+    fn deliver(&self, mut callback: Callback<E>) {
         role::assume(Role::Delivery(self.id));
         if let Outlet::Thread(queue) = &self.outlet {
             loop {
@@ -293,7 +299,7 @@ impl Inbox {
 }
 
 /// Calls a program's function; false if it panicked, after which it is not called again.
-fn call(function: &mut Callback, event: &Event, channel: &str) -> bool {
+fn call<E>(function: &mut Callback<E>, event: &E, channel: &str) -> bool {
     let called = catch_unwind(AssertUnwindSafe(|| function(event)));
     if called.is_err() {
         log::error!(target: "qyun::client", "a callback of '{channel}' panicked; it is not called again");
@@ -302,7 +308,7 @@ fn call(function: &mut Callback, event: &Event, channel: &str) -> bool {
 }
 
 /// Drops a program's function; what it owns may panic in its drop.
-fn drop_quietly(function: Option<Callback>) {
+fn drop_quietly<E>(function: Option<Callback<E>>) {
     if catch_unwind(AssertUnwindSafe(|| drop(function))).is_err() {
         log::error!(target: "qyun::client", "dropping a callback panicked");
     }

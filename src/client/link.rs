@@ -13,7 +13,9 @@ use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::Error as WsError;
+use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Message, protocol::WebSocketConfig};
@@ -33,10 +35,28 @@ const BUFFER: usize = 32 * 1024;
 pub(crate) struct Target {
     pub(crate) host: Host,
     tls: Option<Arc<ClientConfig>>,
-    connect_timeout: Duration,
-    ping_interval: Duration,
-    pong_wait: Duration,
-    max_message: usize,
+    limits: Limits,
+}
+
+/// The times and sizes of a connection; see the options of the same names.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) connect_timeout: Duration,
+    pub(crate) ping_interval: Duration,
+    pub(crate) pong_wait: Duration,
+    /// Zero: no limit of its own; the pong wait ends a connection that takes nothing.
+    pub(crate) write_wait: Duration,
+    /// Of what the server sends, in bytes.
+    pub(crate) max_message: usize,
+}
+
+/// What arrives on a connection.
+#[derive(Debug)]
+pub(crate) enum Frame {
+    Message(MessageKind, Bytes),
+    /// Answered already.
+    Ping(Bytes),
+    Pong(Bytes),
 }
 
 /// Why a connection ended.
@@ -45,28 +65,53 @@ pub(crate) struct Lost {
     pub(crate) error: Error,
     /// Whether the server may be tried again.
     pub(crate) come_back: bool,
-    /// The server says that a message was too large for it.
-    pub(crate) too_big: bool,
+    /// The close code; 1006 when the connection ended without a Close, 1005 when that had none.
+    pub(crate) code: u16,
+    /// What the server's Close says.
+    pub(crate) reason: Box<str>,
 }
 
 impl Lost {
-    fn again(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { error: Error::new(kind, message), come_back: true, too_big: false }
+    pub(crate) fn again(kind: ErrorKind, message: impl Into<String>) -> Self {
+        let error = Error::new(kind, message);
+        Self { error, come_back: true, code: close::ABNORMAL, reason: "".into() }
+    }
+
+    /// The server broke the protocol and is told so with `code`.
+    pub(crate) fn refused(code: u16, error: Error) -> Self {
+        let reason = error.to_string().into();
+        Self { error, come_back: true, code, reason }
+    }
+
+    /// The code to close the connection with, when it ends because of what the server sent.
+    pub(crate) fn answer(&self) -> Option<u16> {
+        let own = matches!(self.error.kind(), ErrorKind::TooLarge | ErrorKind::Protocol);
+        own.then_some(self.code)
+    }
+
+    /// The server says that a message was too large for it.
+    pub(crate) fn is_too_big(&self) -> bool {
+        self.code == close::TOO_BIG && self.answer().is_none()
     }
 }
 
 impl Target {
     /// Reads the certificate authorities if TLS is spoken: call it on the program's thread.
     pub(crate) fn new(host: Host, options: &ClientOptions) -> Result<Self> {
-        let tls = if host.is_secure() { Some(tls::config(&options.ca_file)?) } else { None };
-        Ok(Self {
-            host,
-            tls,
+        let limits = Limits {
             connect_timeout: options.connect_timeout,
             ping_interval: options.ping_interval,
             pong_wait: options.pong_wait,
-            max_message: options.max_message_bytes,
-        })
+            write_wait: Duration::ZERO,
+            max_message: options.max_message_bytes.saturating_add(stream::MESSAGE_HEADER),
+        };
+        Self::with(host, &options.ca_file, limits)
+    }
+
+    /// As [`Target::new`].
+    pub(crate) fn with(host: Host, ca_file: &str, limits: Limits) -> Result<Self> {
+        let tls = if host.is_secure() { Some(tls::config(ca_file)?) } else { None };
+        Ok(Self { host, tls, limits })
     }
 
     pub(crate) fn tls(&self) -> Option<Arc<ClientConfig>> {
@@ -76,21 +121,30 @@ impl Target {
     /// Connects and upgrades at `path` within the connect timeout. A refusal of the upgrade is
     /// `ChannelNotFound` (403, 404) or `Refused`.
     pub(crate) async fn dial(&self, path: &str) -> Result<Link> {
-        match timeout(self.connect_timeout, self.handshake(path)).await {
+        let url = format!("{}{path}", self.host.ws());
+        let request = url.into_client_request().map_err(upgrade_error)?;
+        Ok(self.open(request).await?.0)
+    }
+
+    /// Connects and upgrades with `request`, as [`Target::dial`] does; also what the server
+    /// answered.
+    pub(crate) async fn open(&self, request: Request) -> Result<(Link, Response)> {
+        let limit = self.limits.connect_timeout;
+        match timeout(limit, self.handshake(request)).await {
             Ok(result) => result,
             Err(_) => Err(Error::new(
                 ErrorKind::Timeout,
-                format!("no connection within {} ms", self.connect_timeout.as_millis()),
+                format!("no connection within {} ms", limit.as_millis()),
             )),
         }
     }
 
-    async fn handshake(&self, path: &str) -> Result<Link> {
+    async fn handshake(&self, request: Request) -> Result<(Link, Response)> {
         let refused = |error: io::Error| Error::new(ErrorKind::Connect, error.to_string());
         let tcp =
             TcpStream::connect((self.host.name(), self.host.port())).await.map_err(refused)?;
         tcp.set_nodelay(true).map_err(refused)?;
-        let limit = Some(self.max_message.saturating_add(stream::MESSAGE_HEADER));
+        let limit = Some(self.limits.max_message);
         let config = WebSocketConfig::default()
             .read_buffer_size(BUFFER)
             .write_buffer_size(BUFFER)
@@ -100,20 +154,22 @@ impl Target {
             Some(config) => Connector::Rustls(config.clone()),
             None => Connector::Plain,
         };
-        let url = format!("{}{path}", self.host.ws());
-        let (socket, _) =
-            client_async_tls_with_config(url, Socket(tcp), Some(config), Some(connector))
+        let stream = Stream { tcp, written: 0 };
+        let (socket, response) =
+            client_async_tls_with_config(request, stream, Some(config), Some(connector))
                 .await
                 .map_err(upgrade_error)?;
-        Ok(Link {
+        let interval = self.limits.ping_interval;
+        let link = Link {
             socket,
             unflushed: false,
             heard: false,
             awaiting_pong: false,
-            timer: (!self.ping_interval.is_zero()).then(|| Box::pin(sleep(self.ping_interval))),
-            ping_interval: self.ping_interval,
-            pong_wait: self.pong_wait,
-        })
+            timer: (!interval.is_zero()).then(|| Box::pin(sleep(interval))),
+            stuck: None,
+            limits: self.limits,
+        };
+        Ok((link, response))
     }
 }
 
@@ -135,15 +191,16 @@ fn upgrade_error(error: WsError) -> Error {
 
 /// An open connection, used by one task.
 pub(crate) struct Link {
-    socket: WebSocketStream<MaybeTlsStream<Socket>>,
+    socket: WebSocketStream<MaybeTlsStream<Stream>>,
     unflushed: bool,
     /// Something arrived since the last ping was sent.
     heard: bool,
     awaiting_pong: bool,
     /// When to ping, or, while awaiting a pong, when it is late. `None`: no pings.
     timer: Option<Pin<Box<Sleep>>>,
-    ping_interval: Duration,
-    pong_wait: Duration,
+    /// While bytes wait to be taken: how many were taken before, and when to give up.
+    stuck: Option<(u64, Pin<Box<Sleep>>)>,
+    limits: Limits,
 }
 
 impl Link {
@@ -153,6 +210,18 @@ impl Link {
         cx: &mut Context<'_>,
     ) -> Poll<std::result::Result<(MessageKind, Bytes), Lost>> {
         loop {
+            if let Frame::Message(kind, bytes) = ready!(self.poll_frame(cx))? {
+                return Poll::Ready(Ok((kind, bytes)));
+            }
+        }
+    }
+
+    /// The next message, ping or pong. The keep-alive is handled on the way.
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<std::result::Result<Frame, Lost>> {
+        loop {
             let frame = match self.socket.poll_next_unpin(cx) {
                 Poll::Ready(frame) => frame,
                 // Only when nothing waits to be read can silence be blamed on the server.
@@ -161,13 +230,17 @@ impl Link {
             self.heard = true;
             match frame {
                 Some(Ok(Message::Text(text))) => {
-                    return Poll::Ready(Ok((MessageKind::Text, text.into())));
+                    return Poll::Ready(Ok(Frame::Message(MessageKind::Text, text.into())));
                 }
                 Some(Ok(Message::Binary(bytes))) => {
-                    return Poll::Ready(Ok((MessageKind::Binary, bytes)));
+                    return Poll::Ready(Ok(Frame::Message(MessageKind::Binary, bytes)));
                 }
-                // tungstenite queues the pong itself; it leaves with the next flush.
-                Some(Ok(Message::Ping(_))) => self.unflushed = true,
+                Some(Ok(Message::Ping(payload))) => {
+                    // tungstenite queues the pong itself; it leaves with the next flush.
+                    self.unflushed = true;
+                    return Poll::Ready(Ok(Frame::Ping(payload)));
+                }
+                Some(Ok(Message::Pong(payload))) => return Poll::Ready(Ok(Frame::Pong(payload))),
                 Some(Ok(Message::Close(frame))) => return Poll::Ready(Err(closed_by(frame))),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Poll::Ready(Err(lost_by(&error))),
@@ -186,16 +259,16 @@ impl Link {
             ready!(timer.as_mut().poll(cx));
             let wait = if self.awaiting_pong {
                 if !self.heard {
-                    let wait = self.pong_wait.as_millis();
+                    let wait = self.limits.pong_wait.as_millis();
                     let text = format!("the server did not answer a ping within {wait} ms");
                     return Poll::Ready(Lost::again(ErrorKind::Timeout, text));
                 }
                 self.awaiting_pong = false;
-                self.ping_interval
+                self.limits.ping_interval
             } else {
                 self.heard = false;
                 self.awaiting_pong = true;
-                self.pong_wait
+                self.limits.pong_wait
             };
             timer.as_mut().reset(Instant::now() + wait);
             // A connection that takes no bytes gets no ping, and is given up by the same rule.
@@ -222,12 +295,17 @@ impl Link {
 
     /// Adds a binary message to what is written; [`Link::poll_flush`] pushes it out.
     pub(crate) fn send(&mut self, packet: Bytes) -> std::result::Result<(), Lost> {
+        self.send_message(Message::Binary(packet))
+    }
+
+    /// Adds a message of any kind to what is written.
+    pub(crate) fn send_message(&mut self, message: Message) -> std::result::Result<(), Lost> {
         self.unflushed = true;
-        self.socket.start_send_unpin(Message::Binary(packet)).map_err(|error| lost_by(&error))
+        self.socket.start_send_unpin(message).map_err(|error| lost_by(&error))
     }
 
     /// Writes what was added; one system call when the socket takes it all, none when there is
-    /// nothing.
+    /// nothing. An error when the server has taken nothing for as long as the write wait.
     pub(crate) fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,
@@ -235,16 +313,45 @@ impl Link {
         if !self.unflushed {
             return Poll::Ready(Ok(()));
         }
-        let flushed = ready!(self.socket.poll_flush_unpin(cx));
+        let Poll::Ready(flushed) = self.socket.poll_flush_unpin(cx) else {
+            return self.poll_stuck(cx).map(Err);
+        };
         self.unflushed = false;
+        self.stuck = None;
         Poll::Ready(flushed.map_err(|error| lost_by(&error)))
+    }
+
+    /// Ready when what waits to be written has waited too long.
+    fn poll_stuck(&mut self, cx: &mut Context<'_>) -> Poll<Lost> {
+        let wait = self.limits.write_wait;
+        if wait.is_zero() {
+            return Poll::Pending;
+        }
+        let written = match self.socket.get_ref() {
+            MaybeTlsStream::Plain(stream) => stream.written,
+            MaybeTlsStream::Rustls(stream) => stream.get_ref().0.written,
+            _ => 0,
+        };
+        let (before, timer) = self.stuck.get_or_insert_with(|| (written, Box::pin(sleep(wait))));
+        if *before != written {
+            *before = written;
+            timer.as_mut().reset(Instant::now() + wait);
+        }
+        ready!(timer.as_mut().poll(cx));
+        let text = format!("the server took nothing for {} ms", wait.as_millis());
+        Poll::Ready(Lost::again(ErrorKind::Timeout, text))
+    }
+
+    /// Says goodbye with code 1000; see [`Link::close_with`].
+    pub(crate) async fn close(self) {
+        self.close_with(close::NORMAL, "").await;
     }
 
     /// Says goodbye and ends the connection; takes a quarter of a second at most. The socket is
     /// shut down explicitly, because a child of `fork()` may hold a copy of it.
-    pub(crate) async fn close(mut self) {
+    pub(crate) async fn close_with(mut self, code: u16, reason: &str) {
         let _ = timeout(GOODBYE, async {
-            let frame = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+            let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
             if self.socket.send(Message::Close(Some(frame))).await.is_ok() {
                 // Unread data would turn the goodbye into a reset.
                 while let Some(Ok(_)) = self.socket.next().await {}
@@ -265,7 +372,8 @@ impl Link {
 
 fn closed_by(frame: Option<CloseFrame>) -> Lost {
     let Some(frame) = frame else {
-        return Lost::again(ErrorKind::Connect, "the server closed the connection");
+        let lost = Lost::again(ErrorKind::Connect, "the server closed the connection");
+        return Lost { code: close::NO_STATUS, ..lost };
     };
     let code = u16::from(frame.code);
     let text = match code {
@@ -279,7 +387,8 @@ fn closed_by(frame: Option<CloseFrame>) -> Lost {
     Lost {
         error: Error::new(ErrorKind::Connect, text),
         come_back: close::invites_back(code),
-        too_big: code == close::TOO_BIG,
+        code,
+        reason: frame.reason.as_str().into(),
     }
 }
 
@@ -289,40 +398,55 @@ fn lost_by(error: &WsError) -> Lost {
         WsError::ConnectionClosed | WsError::AlreadyClosed => {
             Lost::again(ErrorKind::Connect, "the connection ended")
         }
-        WsError::Capacity(error) => Lost::again(ErrorKind::TooLarge, error.to_string()),
-        other => Lost::again(ErrorKind::Protocol, other.to_string()),
+        WsError::Capacity(error) => {
+            Lost::refused(close::TOO_BIG, Error::new(ErrorKind::TooLarge, error.to_string()))
+        }
+        WsError::Utf8(text) => {
+            let text = format!("a text that is not UTF-8: {text}");
+            Lost::refused(close::INVALID_DATA, Error::new(ErrorKind::Protocol, text))
+        }
+        other => {
+            let error = Error::new(ErrorKind::Protocol, other.to_string());
+            Lost::refused(close::PROTOCOL_ERROR, error)
+        }
     }
 }
 
 /// A TCP stream without vectored writes: those raise SIGPIPE in a program that does not ignore it,
 /// while a plain write goes out with `MSG_NOSIGNAL`.
 #[derive(Debug)]
-pub(crate) struct Socket(TcpStream);
+pub(crate) struct Stream {
+    tcp: TcpStream,
+    /// Bytes that the kernel took.
+    written: u64,
+}
 
-impl AsyncRead for Socket {
+impl AsyncRead for Stream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.tcp).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Socket {
+impl AsyncWrite for Stream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        let count = ready!(Pin::new(&mut self.tcp).poll_write(cx, buf))?;
+        self.written += count as u64;
+        Poll::Ready(Ok(count))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.tcp).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 }

@@ -42,7 +42,8 @@ pub(crate) fn listen(host: &str, channel: &str, delivery: Delivery) -> Result<()
     let runtime = runtime::current()?;
     let wake = Arc::new(Wake::default());
     let dropped = Arc::new(AtomicU64::new(0));
-    let (inbox, callback) = Inbox::new(channel.into(), delivery, &options, wake.clone(), dropped);
+    let (inbox, callback) =
+        Inbox::new(channel.into(), delivery, options.bounds(), wake.clone(), dropped);
     let live = Arc::new(Promise::new());
     let listener = Listener {
         target,

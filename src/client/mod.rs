@@ -29,10 +29,12 @@ mod queue;
 mod role;
 mod runtime;
 mod session;
+mod socket;
 mod state;
 mod subscription;
 mod tls;
 mod transport;
+mod url;
 mod wake;
 
 use std::sync::Arc;
@@ -43,6 +45,7 @@ use bytes::Bytes;
 pub use host::Host;
 pub use http::Http;
 pub use options::{ClientOptions, OPTIONS, Overflow, PublishVia};
+pub use socket::{SOCKET_OPTIONS, Socket, SocketCounters, SocketEvent, SocketOptions, SocketState};
 
 use crate::Result;
 use crate::wire::{MessageKind, Position};
@@ -63,6 +66,19 @@ pub struct Event {
     pub position: Position,
 }
 
+impl Event {
+    /// An event that is no message.
+    fn notice(kind: EventKind, channel: &Arc<str>, text: &str, position: Position) -> Self {
+        Self {
+            kind,
+            channel: channel.clone(),
+            data: Bytes::copy_from_slice(text.as_bytes()),
+            message_kind: MessageKind::Text,
+            position,
+        }
+    }
+}
+
 /// The kinds of [`Event`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventKind {
@@ -77,15 +93,15 @@ pub enum EventKind {
 }
 
 /// How a subscription's events reach the program.
-pub enum Delivery {
+pub enum Delivery<E = Event> {
     /// The program takes them with [`Subscription::recv`] and its kin.
     Pull,
     /// A delivery thread of the subscription calls the function, one event at a time, in order.
     /// The function is dropped after its last call.
-    Thread(Box<dyn FnMut(&Event) + Send>),
+    Thread(Box<dyn FnMut(&E) + Send>),
     /// The I/O thread calls the function: lowest latency, it must not block. Dropped after its
     /// last call.
-    Inline(Box<dyn FnMut(&Event) + Send>),
+    Inline(Box<dyn FnMut(&E) + Send>),
 }
 
 /// Where a client handle stands.

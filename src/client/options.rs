@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::inbox::Bounds;
 use crate::Result;
 use crate::options::{OptionSpec, OptionValue, parse};
 
@@ -15,6 +16,17 @@ pub enum Overflow {
     /// The connection is not read until there is room: every subscription of the handle waits, and
     /// so do acknowledgements (a callback that publishes may wait for itself until the timeout).
     Block,
+}
+
+impl Overflow {
+    /// What the option's word stands for.
+    pub(crate) fn named(word: &str) -> Self {
+        match word {
+            "drop_oldest" => Self::DropOldest,
+            "drop_newest" => Self::DropNewest,
+            _ => Self::Block,
+        }
+    }
 }
 
 /// How a handle publishes.
@@ -165,15 +177,18 @@ impl Default for ClientOptions {
 }
 
 impl ClientOptions {
+    /// What may wait in one subscription.
+    pub(crate) fn bounds(&self) -> Bounds {
+        Bounds { messages: self.queue_messages, overflow: self.overflow }
+    }
+
     /// Sets the option `key` from text; the error says what it takes.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
         match parse(OPTIONS, key, value)? {
             OptionValue::Integer(n) => self.set_integer(key, n),
             OptionValue::Boolean(on) => self.reconnect = on,
             OptionValue::Text(text) => match (key, text) {
-                ("overflow", "drop_oldest") => self.overflow = Overflow::DropOldest,
-                ("overflow", "drop_newest") => self.overflow = Overflow::DropNewest,
-                ("overflow", _) => self.overflow = Overflow::Block,
+                ("overflow", word) => self.overflow = Overflow::named(word),
                 ("publish_via", "http") => self.publish_via = PublishVia::Http,
                 ("publish_via", _) => self.publish_via = PublishVia::WebSocket,
                 _ => self.ca_file = text.into(),

@@ -17,28 +17,62 @@ use super::eventfd::EventFd;
 use super::state::lock;
 use super::wake::Wake;
 use super::{Event, EventKind, Overflow};
+use crate::wire::Position;
 
-/// Most `Connected` and `Error` events that wait. They come once per attempt to reconnect, so
-/// thousands mean that nobody has looked for hours: then the oldest makes room.
+/// Most events that wait and are no messages. They come once per attempt to reconnect, so
+/// thousands mean that nobody has looked for hours: then the oldest error makes room.
 const MAX_NOTICES: usize = 4096;
+
+/// What a queue carries.
+pub(crate) trait Item: Send + Sized + 'static {
+    /// How the queue's bounds treat it.
+    fn class(&self) -> Class;
+    /// The last item of the queue that belongs to `name`, and why it ends.
+    fn last(name: &Arc<str>, reason: &str) -> Self;
+}
+
+/// How a queue's bounds treat an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// It obeys the limit and the overflow policy.
+    Message,
+    /// It is never dropped.
+    Notice,
+    /// It makes room when very many notices wait.
+    Error,
+}
+
+impl Item for Event {
+    fn class(&self) -> Class {
+        match self.kind {
+            EventKind::Message => Class::Message,
+            EventKind::Error => Class::Error,
+            EventKind::Connected | EventKind::Closed => Class::Notice,
+        }
+    }
+
+    fn last(name: &Arc<str>, reason: &str) -> Self {
+        Self::notice(EventKind::Closed, name, reason, Position::default())
+    }
+}
 
 /// The queue. One producer, any number of takers.
 #[derive(Debug)]
-pub(crate) struct Queue {
+pub(crate) struct Queue<E = Event> {
     limit: usize,
     overflow: Overflow,
     /// Wakes the producer that [`Queue::push`] refused with [`Offer::Full`].
     producer: Arc<Wake>,
-    inner: Mutex<Inner>,
+    inner: Mutex<Inner<E>>,
     arrived: Condvar,
 }
 
 #[derive(Debug)]
-struct Inner {
-    events: VecDeque<Event>,
+struct Inner<E> {
+    events: VecDeque<E>,
     /// How many of `events` are messages: only those count against the limit.
     messages: usize,
-    end: End,
+    end: End<E>,
     sleepers: usize,
     producer_waits: bool,
     dropped: u64,
@@ -46,44 +80,44 @@ struct Inner {
 }
 
 #[derive(Debug)]
-enum End {
+enum End<E> {
     /// More may come.
     Open,
     /// This is the last event; what waits before it is taken first.
-    After(Event),
+    After(E),
     /// The program closed: nothing waits, this is the last event.
-    Closed(Event),
+    Closed(E),
     /// The end was taken.
     Taken,
 }
 
 /// What became of an event.
 #[derive(Debug)]
-pub(crate) enum Offer {
+pub(crate) enum Offer<E = Event> {
     /// It waits, or the overflow policy dropped one.
     Taken,
     /// The queue is full and the policy is to block; the producer is woken when there is room.
-    Full(Event),
+    Full(E),
     /// The queue has ended.
     Ended,
 }
 
 /// What [`Queue::take`] found.
 #[derive(Debug)]
-pub(crate) enum Take {
+pub(crate) enum Take<E = Event> {
     /// An event that is not the last.
-    Event(Event),
+    Event(E),
     /// The last event: the stream ended by itself.
-    Last(Event),
+    Last(E),
     /// The last event: the program closed the subscription.
-    Closed(Event),
+    Closed(E),
     /// Nothing came in time.
     Nothing,
     /// The end was taken before.
     Over,
 }
 
-impl Queue {
+impl<E: Item> Queue<E> {
     pub(crate) fn new(limit: usize, overflow: Overflow, producer: Arc<Wake>) -> Self {
         let inner = Inner {
             events: VecDeque::new(),
@@ -99,13 +133,13 @@ impl Queue {
 
     /// Adds an event; a message obeys the overflow policy. The second value is how many messages
     /// were dropped for it.
-    pub(crate) fn push(&self, event: Event) -> (Offer, u64) {
+    pub(crate) fn push(&self, event: E) -> (Offer<E>, u64) {
         let mut inner = lock(&self.inner);
         if !matches!(inner.end, End::Open) {
             return (Offer::Ended, 0);
         }
         let mut dropped = 0;
-        if event.kind == EventKind::Message {
+        if event.class() == Class::Message {
             if inner.messages >= self.limit {
                 match self.overflow {
                     Overflow::Block => {
@@ -127,15 +161,15 @@ impl Queue {
     }
 
     /// Adds an event beyond the limit, so that none that comes later can overtake it.
-    pub(crate) fn force(&self, event: Event) {
+    pub(crate) fn force(&self, event: E) {
         let inner = lock(&self.inner);
         if matches!(inner.end, End::Open) {
             self.add(inner, event);
         }
     }
 
-    fn add(&self, mut inner: MutexGuard<'_, Inner>, event: Event) {
-        inner.messages += usize::from(event.kind == EventKind::Message);
+    fn add(&self, mut inner: MutexGuard<'_, Inner<E>>, event: E) {
+        inner.messages += usize::from(event.class() == Class::Message);
         inner.events.push_back(event);
         inner.settle();
         let sleeping = inner.sleepers > 0;
@@ -147,7 +181,7 @@ impl Queue {
 
     /// Ends the queue with `last`; with `discard`, what waits is thrown away. The first call's
     /// `last` counts; a later one may still discard.
-    pub(crate) fn end(&self, last: Event, discard: bool) {
+    pub(crate) fn end(&self, last: E, discard: bool) {
         let mut inner = lock(&self.inner);
         let end = std::mem::replace(&mut inner.end, End::Taken);
         inner.end = match (end, discard) {
@@ -172,7 +206,7 @@ impl Queue {
     }
 
     /// Takes the next event, waiting for it at most `timeout`; `None` waits for ever.
-    pub(crate) fn take(&self, timeout: Option<Duration>) -> Take {
+    pub(crate) fn take(&self, timeout: Option<Duration>) -> Take<E> {
         let mut inner = self.wait(timeout);
         let taken = inner.pop();
         self.release(inner);
@@ -183,10 +217,10 @@ impl Queue {
     /// result is what the first event was.
     pub(crate) fn take_many(
         &self,
-        out: &mut Vec<Event>,
+        out: &mut Vec<E>,
         max: usize,
         timeout: Option<Duration>,
-    ) -> Take {
+    ) -> Take<E> {
         let mut inner = self.wait(timeout);
         let first = inner.pop();
         if matches!(first, Take::Event(_)) {
@@ -203,7 +237,7 @@ impl Queue {
     }
 
     /// Waits until there is something to take or time is up.
-    fn wait(&self, timeout: Option<Duration>) -> MutexGuard<'_, Inner> {
+    fn wait(&self, timeout: Option<Duration>) -> MutexGuard<'_, Inner<E>> {
         let mut inner = lock(&self.inner);
         if !inner.is_idle() || timeout == Some(Duration::ZERO) {
             return inner;
@@ -227,7 +261,7 @@ impl Queue {
     }
 
     /// Unlocks after something was taken, and wakes the producer if there is room again.
-    fn release(&self, mut inner: MutexGuard<'_, Inner>) {
+    fn release(&self, mut inner: MutexGuard<'_, Inner<E>>) {
         inner.settle();
         let room = inner.producer_waits && inner.messages < self.limit;
         if room {
@@ -269,15 +303,15 @@ impl Queue {
     }
 }
 
-impl Inner {
+impl<E: Item> Inner<E> {
     /// Nothing to take, and more may come.
     fn is_idle(&self) -> bool {
         self.events.is_empty() && matches!(self.end, End::Open)
     }
 
-    fn pop(&mut self) -> Take {
+    fn pop(&mut self) -> Take<E> {
         if let Some(event) = self.events.pop_front() {
-            self.messages -= usize::from(event.kind == EventKind::Message);
+            self.messages -= usize::from(event.class() == Class::Message);
             return Take::Event(event);
         }
         match std::mem::replace(&mut self.end, End::Taken) {
@@ -292,7 +326,7 @@ impl Inner {
     }
 
     fn drop_oldest(&mut self) -> u64 {
-        let oldest = self.events.iter().position(|event| event.kind == EventKind::Message);
+        let oldest = self.events.iter().position(|event| event.class() == Class::Message);
         match oldest.and_then(|index| self.events.remove(index)) {
             None => 0,
             Some(_) => {
@@ -304,7 +338,7 @@ impl Inner {
     }
 
     fn drop_oldest_error(&mut self) {
-        if let Some(index) = self.events.iter().position(|event| event.kind == EventKind::Error) {
+        if let Some(index) = self.events.iter().position(|event| event.class() == Class::Error) {
             self.events.remove(index);
         }
     }
@@ -324,7 +358,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::wire::{MessageKind, Position};
+    use crate::wire::MessageKind;
 
     fn event(kind: EventKind, text: &str) -> Event {
         Event {

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::host::Host;
 use super::inbox::Inbox;
+use super::queue::Item;
 use super::role::{self, Role, would_deadlock};
 use super::state::{lock, state};
 use crate::{Error, ErrorKind, Result, thread};
@@ -37,7 +38,7 @@ pub(crate) trait Closable: Send + Sync {
     fn close(&self);
 }
 
-impl Closable for Inbox {
+impl<E: Item> Closable for Inbox<E> {
     fn close(&self) {
         Inbox::close(self);
     }

@@ -21,7 +21,7 @@ use super::promise::Promise;
 use super::queue::Offer;
 use super::{ClientState, Event, EventKind};
 use crate::wire::stream::{MESSAGE_HEADER, Op, Packet, Reply, decode_packet};
-use crate::wire::{MessageKind, Position};
+use crate::wire::{MessageKind, Position, close};
 use crate::{Error, ErrorKind, Result};
 
 /// Messages handled before other connections get their turn.
@@ -126,7 +126,7 @@ impl Session {
             (topic.number, topic.asked, topic.retry_at) = (None, false, None);
         }
         let mut open: Vec<_> = self.open.drain().filter_map(|(_, open)| open.publish()).collect();
-        if lost.too_big {
+        if lost.is_too_big() {
             // Requests are judged one by one, so the largest without an answer is the one.
             open.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
             if let Some((_, promise)) = (!open.is_empty()).then(|| open.remove(0)) {
@@ -273,8 +273,10 @@ impl Session {
             }
             None => {
                 let text = format!("{} bytes that are no packet of the protocol", bytes.len());
-                let error = Error::new(ErrorKind::Protocol, text);
-                return Err(Lost { error, come_back: true, too_big: false });
+                return Err(Lost::refused(
+                    close::PROTOCOL_ERROR,
+                    Error::new(ErrorKind::Protocol, text),
+                ));
             }
         }
         Ok(())

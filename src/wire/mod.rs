@@ -39,6 +39,10 @@ pub mod close {
     pub const PROTOCOL_ERROR: u16 = 1002;
     /// A message of a kind that this endpoint does not take (RFC 6455).
     pub const UNSUPPORTED: u16 = 1003;
+    /// A Close without a code (RFC 6455); never sent.
+    pub const NO_STATUS: u16 = 1005;
+    /// The connection ended without a Close (RFC 6455); never sent.
+    pub const ABNORMAL: u16 = 1006;
     /// Text that is not UTF-8 (RFC 6455).
     pub const INVALID_DATA: u16 = 1007;
     /// A message over the limit (RFC 6455).
