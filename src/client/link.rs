@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::error::Error as WsError;
+use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -395,7 +395,9 @@ fn closed_by(frame: Option<CloseFrame>) -> Lost {
 fn lost_by(error: &WsError) -> Lost {
     match error {
         WsError::Io(error) => Lost::again(ErrorKind::Connect, error.to_string()),
-        WsError::ConnectionClosed | WsError::AlreadyClosed => {
+        WsError::ConnectionClosed
+        | WsError::AlreadyClosed
+        | WsError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
             Lost::again(ErrorKind::Connect, "the connection ended")
         }
         WsError::Capacity(error) => {

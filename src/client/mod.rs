@@ -7,7 +7,7 @@
 //!
 //! The rooms: `host` (addresses), `http` and `transport` (one-shot calls), `tls`, `link` (one
 //! WebSocket), `listener`, `connection` and `session` (a handle's task), `handle` and
-//! `subscription` (their users' side), `inbox` and `queue` (from the I/O thread to the program),
+//! `subscription` (their users' side), `socket` (one WebSocket to any server), `inbox` and `queue` (from the I/O thread to the program),
 //! `runtime`, `state` and `role` (threads, process, who waits for whom).
 //!
 //! After `fork()` the child has a client runtime of its own. Handles of the parent answer `Closed`

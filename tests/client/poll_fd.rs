@@ -13,7 +13,7 @@ use crate::events::fast;
 use crate::server::{LONG, Server};
 
 /// Whether epoll says that `fd` is readable; a new epoll each time makes it level-triggered.
-fn readable(fd: RawFd, timeout: Duration) -> bool {
+pub fn readable(fd: RawFd, timeout: Duration) -> bool {
     let mut poll = Poll::new().unwrap();
     poll.registry().register(&mut SourceFd(&fd), Token(0), Interest::READABLE).unwrap();
     let mut events = mio::Events::with_capacity(1);

@@ -220,6 +220,9 @@ fn serve(mut tcp: TcpStream, number: usize, shared: &(Mutex<State>, Condvar)) ->
         };
         let mut state = shared.0.lock().unwrap();
         if let Some(key) = header("sec-websocket-key") {
+            if state.stopping {
+                return Ok(());
+            }
             if let Some(status) = state.refuse {
                 return tcp.write_all(answer(status, "{}").as_bytes());
             }

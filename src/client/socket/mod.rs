@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 pub use options::{SOCKET_OPTIONS, SocketOptions};
 pub(crate) use shared::Shared;
-pub(crate) use sink::{Sink, Verdict};
+pub(crate) use sink::Sink;
 
 use super::handle::forked;
 use super::inbox::Inbox;

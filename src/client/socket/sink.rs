@@ -36,6 +36,7 @@ pub(crate) enum Verdict {
     /// It has no room; the task is woken when it has, and reads nothing until then.
     Full(SocketEvent),
     /// The message breaks the protocol: the connection is closed with this code.
+    #[allow(dead_code)]
     Refused(u16, Error),
 }
 
