@@ -1,14 +1,15 @@
 //! The client runtime: one-shot calls, listeners and client handles.
 //!
 //! One-shot calls ([`create_channel`], [`send_message`]) run on the caller's thread. Listeners
-//! ([`listen_channel`]) and handles ([`Client`]) share one background I/O thread, which starts with
-//! the first of them and ends with [`shutdown`]; each subscription with a callback has a delivery
-//! thread of its own. Nothing runs before the first use.
+//! ([`listen_channel`]), handles ([`Client`]) and sockets ([`Socket`]) share one background I/O
+//! thread, which starts with the first of them and ends with [`shutdown`]; each subscription or
+//! socket with a callback has a delivery thread of its own. Nothing runs before the first use.
 //!
-//! The rooms: `host` (addresses), `http` and `transport` (one-shot calls), `tls`, `link` (one
-//! WebSocket), `listener`, `connection` and `session` (a handle's task), `handle` and
-//! `subscription` (their users' side), `socket` (one WebSocket to any server), `inbox` and `queue` (from the I/O thread to the program),
-//! `runtime`, `state` and `role` (threads, process, who waits for whom).
+//! The rooms: `host` and `url` (addresses), `http` and `transport` (one-shot calls), `tls`, `link`
+//! (one connection), `listener`, `connection` and `session` (a handle's task), `handle` and
+//! `subscription` (their users' side), `socket` (one WebSocket to any server), `inbox` and `queue`
+//! (from the I/O thread to the program), `runtime`, `state` and `role` (threads, process, who waits
+//! for whom).
 //!
 //! After `fork()` the child has a client runtime of its own. Handles of the parent answer `Closed`
 //! there, and dropping them leaks them.
