@@ -1,6 +1,8 @@
 //! Options as `key = value` text: one table per object says keys, types, defaults and help, and the
 //! C ABI, the command line and the documentation all read that table.
 
+use std::time::Duration;
+
 use crate::{Error, ErrorKind, Result};
 
 /// One knob: what it is called, what it takes, what it does.
@@ -76,6 +78,53 @@ pub fn unknown(table: &[OptionSpec], key: &str) -> Error {
     let keys: Vec<_> = table.iter().map(|spec| spec.key).collect();
     let message = format!("no option '{key}'; there are: {}", keys.join(", "));
     Error::new(ErrorKind::UnknownOption, message)
+}
+
+/// The elements of a comma-separated text, trimmed, without empty ones.
+pub fn list(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect()
+}
+
+/// The field that an option is kept in, by what it holds.
+#[allow(missing_docs)]
+pub enum Field<'a> {
+    Size(&'a mut usize),
+    Micros(&'a mut Duration),
+    Millis(&'a mut Duration),
+    Flag(&'a mut bool),
+    Text(&'a mut String),
+    /// Elements separated by commas.
+    List(&'a mut Vec<String>),
+}
+
+impl Field<'_> {
+    /// Keeps a value; false if the field is not of its kind.
+    pub fn set(self, value: OptionValue<'_>) -> bool {
+        match (self, value) {
+            (Self::Size(field), OptionValue::Integer(n)) => {
+                *field = usize::try_from(n).unwrap_or(usize::MAX);
+            }
+            (Self::Micros(field), OptionValue::Integer(n)) => *field = Duration::from_micros(n),
+            (Self::Millis(field), OptionValue::Integer(n)) => *field = Duration::from_millis(n),
+            (Self::Flag(field), OptionValue::Boolean(on)) => *field = on,
+            (Self::Text(field), OptionValue::Text(text)) => *field = text.into(),
+            (Self::List(field), OptionValue::Text(text)) => *field = list(text),
+            _ => return false,
+        }
+        true
+    }
+
+    /// The value as text.
+    pub fn get(self) -> String {
+        match self {
+            Self::Size(field) => field.to_string(),
+            Self::Micros(field) => field.as_micros().to_string(),
+            Self::Millis(field) => field.as_millis().to_string(),
+            Self::Flag(field) => field.to_string(),
+            Self::Text(field) => field.clone(),
+            Self::List(field) => field.join(", "),
+        }
+    }
 }
 
 impl OptionSpec {

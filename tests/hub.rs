@@ -42,6 +42,7 @@ fn take(inbox: &Inbox) -> Vec<(u64, Option<u64>, Vec<u8>)> {
             (channel.id(), Some(offset), message.payload().to_vec())
         }
         Item::Deleted(channel) => (channel.id(), None, Vec::new()),
+        other => panic!("{other:?}"),
     });
     told.collect()
 }

@@ -1,9 +1,10 @@
 //! One channel: its order, and which shards have subscribers.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-use super::{Hub, Item, lock};
+use super::{Connection, Hub, Item, lock};
 use crate::wire::Position;
 use crate::wire::websocket::Message;
 
@@ -12,8 +13,11 @@ use crate::wire::websocket::Message;
 pub struct ChannelInfo {
     /// The name, decoded.
     pub name: String,
-    /// Subscribers now.
+    /// Subscribers now, members included.
     pub subscribers: u64,
+    /// Connections that are members, and so known by name.
+    #[serde(default)]
+    pub members: u64,
     /// Publications since the channel was created: the offset of the last one.
     pub offset: u64,
     /// The channel's incarnation.
@@ -52,6 +56,8 @@ pub struct Channel {
     epoch: u64,
     created_ms: u64,
     name: Box<str>,
+    /// It disappears with its last subscriber.
+    ephemeral: bool,
     state: Mutex<State>,
     subscribers: AtomicU64,
     /// For each shard, where it keeps its subscribers of this channel. A shard reads and writes
@@ -65,15 +71,42 @@ struct State {
     /// Bit n: shard n has a subscriber.
     shards: u64,
     deleted: bool,
+    group: Option<Box<Group>>,
+}
+
+/// The connections that are members, by serial, and what their shards have not heard yet.
+#[derive(Debug, Default)]
+struct Group {
+    members: BTreeMap<u64, Arc<Connection>>,
+    /// For each shard, members that joined and whom it does not have in its lists yet: as long as
+    /// there are any, it must be told of every publication.
+    joining: BTreeMap<usize, usize>,
+}
+
+impl State {
+    fn is_joining(&self, shard: usize) -> bool {
+        self.group.as_ref().is_some_and(|group| group.joining.contains_key(&shard))
+    }
+
+    fn joined(&mut self, shard: usize) {
+        let Some(group) = &mut self.group else { return };
+        if let Some(count) = group.joining.get_mut(&shard) {
+            *count -= 1;
+            if *count == 0 {
+                group.joining.remove(&shard);
+            }
+        }
+    }
 }
 
 impl Channel {
-    pub(super) fn new(name: &str, id: u64, epoch: u64, shards: usize) -> Self {
+    pub(super) fn new(name: &str, id: u64, epoch: u64, shards: usize, ephemeral: bool) -> Self {
         Self {
             id,
             epoch,
             created_ms: epoch / 1000,
             name: name.into(),
+            ephemeral,
             state: Mutex::default(),
             subscribers: AtomicU64::new(0),
             slots: (0..shards).map(|_| AtomicU32::new(NO_SLOT)).collect(),
@@ -92,10 +125,15 @@ impl Channel {
 
     /// The channel as it is now.
     pub fn info(&self) -> ChannelInfo {
+        let (offset, members) = {
+            let state = lock(&self.state);
+            (state.offset, state.group.as_ref().map_or(0, |group| group.members.len()))
+        };
         ChannelInfo {
             name: self.name.to_string(),
             subscribers: self.subscribers.load(Relaxed),
-            offset: lock(&self.state).offset,
+            members: members as u64,
+            offset,
             epoch: self.epoch,
             created_ms: self.created_ms,
         }
@@ -158,24 +196,118 @@ impl Channel {
     pub fn unsubscribe(&self, shard: usize, last: bool) {
         self.subscribers.fetch_sub(1, Relaxed);
         if last {
-            lock(&self.state).shards &= !(1 << shard);
+            self.desert(&mut lock(&self.state), shard);
         }
+    }
+
+    fn desert(&self, state: &mut State, shard: usize) {
+        if !state.is_joining(shard) {
+            state.shards &= !(1 << shard);
+        }
+    }
+
+    /// Makes a connection a member: its shard is told under the lock, so that it gets what is
+    /// published from now on, and nothing from before. Wake the shard afterwards.
+    pub(super) fn add_member(
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
+    ) -> Result<Position, Deleted> {
+        let home = connection.home();
+        let mut state = lock(&self.state);
+        if state.deleted {
+            return Err(Deleted);
+        }
+        let group = state.group.get_or_insert_default();
+        group.members.insert(connection.serial(), Arc::clone(connection));
+        *group.joining.entry(home.shard).or_default() += 1;
+        state.shards |= 1 << home.shard;
+        self.subscribers.fetch_add(1, Relaxed);
+        home.inbox
+            .push(Item::Join { connection: Arc::clone(connection), channel: Arc::clone(self) });
+        Ok(Position { epoch: self.epoch, offset: state.offset })
+    }
+
+    /// Ends a membership after what was published so far. Wake the shard afterwards.
+    pub(super) fn remove_member(self: &Arc<Self>, connection: &Arc<Connection>) {
+        let mut state = lock(&self.state);
+        let Some(group) = &mut state.group else { return };
+        if group.members.remove(&connection.serial()).is_some() {
+            connection.home().inbox.push(Item::Leave {
+                connection: Arc::clone(connection),
+                channel: Arc::clone(self),
+            });
+        }
+    }
+
+    /// The shard has the member in its lists.
+    pub fn member_joined(&self, shard: usize) {
+        lock(&self.state).joined(shard);
+    }
+
+    /// The member that joined is gone before the shard had it in its lists; `last` says that the
+    /// shard has no other subscriber.
+    pub fn member_missed(&self, shard: usize, last: bool) {
+        self.subscribers.fetch_sub(1, Relaxed);
+        let mut state = lock(&self.state);
+        state.joined(shard);
+        if last {
+            self.desert(&mut state, shard);
+        }
+    }
+
+    /// The members, in the order in which they connected.
+    pub fn members(&self) -> Vec<Arc<Connection>> {
+        let state = lock(&self.state);
+        let members = state.group.as_ref().map(|group| group.members.values().cloned().collect());
+        members.unwrap_or_default()
+    }
+
+    /// How many members there are.
+    pub fn member_count(&self) -> usize {
+        lock(&self.state).group.as_ref().map_or(0, |group| group.members.len())
+    }
+
+    /// Whether it disappears with its last member.
+    pub fn is_ephemeral(&self) -> bool {
+        self.ephemeral
+    }
+
+    /// Deletes an ephemeral channel that has no member. The registry's, which then removes it.
+    pub(super) fn expire(self: &Arc<Self>, hub: &Hub) -> bool {
+        let shards = {
+            let mut state = lock(&self.state);
+            let empty = state.group.as_ref().is_none_or(|group| group.members.is_empty());
+            if !self.ephemeral || !empty || std::mem::replace(&mut state.deleted, true) {
+                return false;
+            }
+            self.tell_deleted(&state, hub)
+        };
+        hub.inboxes(shards).for_each(super::Inbox::notify);
+        true
+    }
+
+    fn tell_deleted(self: &Arc<Self>, state: &State, hub: &Hub) -> u64 {
+        for inbox in hub.inboxes(state.shards) {
+            inbox.push(Item::Deleted(Arc::clone(self)));
+        }
+        state.shards
     }
 
     /// Refuses what comes from now on, and tells the shards that have subscribers. False if it was
     /// deleted before.
     pub(super) fn delete(self: &Arc<Self>, hub: &Hub) -> bool {
-        let shards = {
+        let (shards, members) = {
             let mut state = lock(&self.state);
             if std::mem::replace(&mut state.deleted, true) {
                 return false;
             }
-            for inbox in hub.inboxes(state.shards) {
-                inbox.push(Item::Deleted(Arc::clone(self)));
-            }
-            state.shards
+            let shards = self.tell_deleted(&state, hub);
+            let members = state.group.as_mut().map(|group| std::mem::take(&mut group.members));
+            (shards, members)
         };
         hub.inboxes(shards).for_each(super::Inbox::notify);
+        // Outside the lock: a connection's lock comes before its channels'.
+        members.iter().flat_map(BTreeMap::values).for_each(|member| member.forget(self.id));
         true
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use super::{Channel, lock};
+use super::{Channel, Connection, lock};
 use crate::wire::websocket::Message;
 
 /// What a shard is told, in the order of each channel.
@@ -21,6 +21,64 @@ pub enum Item {
     },
     /// The channel was deleted; nothing of it follows.
     Deleted(Arc<Channel>),
+    /// A message for one connection.
+    Send {
+        /// Who gets it.
+        to: Arc<Connection>,
+        /// The message, encoded for it.
+        message: Message,
+    },
+    /// A connection is to be closed behind what was sent to it.
+    Close {
+        /// Which.
+        to: Arc<Connection>,
+        /// The close code.
+        code: u16,
+        /// The reason, for the peer.
+        reason: Box<str>,
+    },
+    /// A connection becomes a subscriber of a channel from the next publication on.
+    Join {
+        /// Who.
+        connection: Arc<Connection>,
+        /// Of what.
+        channel: Arc<Channel>,
+    },
+    /// A connection is no subscriber any more.
+    Leave {
+        /// Who.
+        connection: Arc<Connection>,
+        /// Of what.
+        channel: Arc<Channel>,
+    },
+    /// What was decided about a connection that asked to be admitted.
+    Decided {
+        /// The shard's number for the socket.
+        token: u32,
+        /// Which of its requests.
+        ticket: u64,
+        /// The decision.
+        decision: Box<Decision>,
+    },
+}
+
+/// Whether a WebSocket is admitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// It is.
+    Accept {
+        /// Its id; `None` gives it a random UUID.
+        id: Option<String>,
+        /// The user it is bound to from the start.
+        user: Option<String>,
+    },
+    /// It is not: its upgrade is answered with this HTTP status.
+    Refuse {
+        /// 400 to 599.
+        status: u16,
+        /// Why, for the client.
+        reason: String,
+    },
 }
 
 /// How a sleeping shard is woken.
@@ -67,10 +125,10 @@ impl Inbox {
     }
 
     /// Appends an item. Call [`Inbox::notify`] afterwards, outside the channel's lock.
-    pub(super) fn push(&self, item: Item) {
+    pub fn push(&self, item: Item) {
         let size = match &item {
-            Item::Publish { message, .. } => message.frame().len(),
-            Item::Deleted(_) => 0,
+            Item::Publish { message, .. } | Item::Send { message, .. } => message.frame().len(),
+            _ => 0,
         };
         let mut items = lock(&self.items);
         if self.closed.load(SeqCst) {

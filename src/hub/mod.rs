@@ -1,18 +1,23 @@
-//! Channels, their order and their fan-out to shards; no sockets, no threads of its own.
+//! Channels, connections and users: their order, their fan-out to shards and their registries; no
+//! sockets, no threads of its own.
 //!
 //! A **shard** is whoever owns a set of subscribers' sockets: one thread, one [`Inbox`]. Publishing
 //! takes the channel's short lock, gives the message the next offset, and appends it to the inbox
 //! of every shard that has a subscriber. That lock makes one order for all subscribers of a
-//! channel, on every shard. Lock order: channel, then inbox.
+//! channel, on every shard. Lock order: registry, connection, channel, inbox.
 
 mod channel;
+mod connection;
+mod connections;
 mod counters;
 mod inbox;
 mod registry;
 
 pub use channel::{Channel, ChannelInfo, NO_SLOT, Published, Start};
+pub use connection::{Connection, ConnectionInfo, Home, Origin, Traffic, Value};
+pub use connections::{Connections, Filter};
 pub use counters::{Counters, Gauges};
-pub use inbox::{Inbox, Item, Wake};
+pub use inbox::{Decision, Inbox, Item, Wake};
 pub use registry::Hub;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -85,6 +85,45 @@ impl Hub {
 
     /// Creates a channel. Errors: `InvalidName`, `ChannelExists`, `QueueFull` at the limit.
     pub fn create(&self, name: &str) -> Result<Arc<Channel>> {
+        self.add(name, false)
+    }
+
+    /// The channel of this name, or else a new one that disappears with its last member. Errors:
+    /// `InvalidName`, `QueueFull` at the limit.
+    pub fn group(&self, name: &str) -> Result<Arc<Channel>> {
+        loop {
+            if let Some(channel) = self.get(name) {
+                return Ok(channel);
+            }
+            match self.add(name, true) {
+                Err(error) if error.kind() == ErrorKind::ChannelExists => {}
+                added => return added,
+            }
+        }
+    }
+
+    /// Removes `channel` if it is one that disappears with its last member and has none.
+    pub fn reap(&self, channel: &Arc<Channel>) {
+        if !channel.is_ephemeral() {
+            return;
+        }
+        let mut channels = self.channels.write().unwrap_or_else(PoisonError::into_inner);
+        // A channel expires only if it was not deleted, and so is the one of its name. One that is
+        // being deleted may have a successor already.
+        if channels.get(channel.name()).is_some_and(|other| Arc::ptr_eq(other, channel))
+            && channel.expire(self)
+        {
+            channels.remove(channel.name());
+        }
+    }
+
+    /// A channel that no name leads to.
+    pub fn private(&self, name: &str) -> Arc<Channel> {
+        let id = self.next_id.fetch_add(1, Relaxed);
+        Arc::new(Channel::new(name, id, self.new_epoch(), self.inboxes.len(), false))
+    }
+
+    fn add(&self, name: &str, ephemeral: bool) -> Result<Arc<Channel>> {
         name::validate(name)?;
         let mut channels = self.channels.write().unwrap_or_else(PoisonError::into_inner);
         if channels.contains_key(name) {
@@ -95,7 +134,8 @@ impl Hub {
             return Err(Error::new(ErrorKind::QueueFull, message));
         }
         let id = self.next_id.fetch_add(1, Relaxed);
-        let channel = Arc::new(Channel::new(name, id, self.new_epoch(), self.inboxes.len()));
+        let epoch = self.new_epoch();
+        let channel = Arc::new(Channel::new(name, id, epoch, self.inboxes.len(), ephemeral));
         channels.insert(name.into(), Arc::clone(&channel));
         Ok(channel)
     }

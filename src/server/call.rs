@@ -17,6 +17,8 @@ pub(super) enum Plan<'a> {
     Upgrade { target: Target<'a>, handshake: Handshake<'a> },
     /// Become a stream of server-sent events; the name is still percent-encoded.
     Events { name: &'a str },
+    /// Look for an endpoint at the path.
+    Elsewhere,
     /// Execute a call once the body, if there is one, is read.
     Call(Call),
 }
@@ -64,6 +66,8 @@ impl<'a> Plan<'a> {
             Route::Send(name) if head.method != "POST" => Target::Send(name),
             // A channel may be called "stream", too.
             Route::Stream if head.method != "DELETE" => Target::Stream,
+            // Nobody's path, unless an endpoint has it. What has a body is nobody's.
+            Route::Unknown if head.has_no_body() => return Self::Elsewhere,
             _ => return Self::Call(Call::of(head).unwrap_or_else(Call::Refuse)),
         };
         match (head.handshake, head.method) {

@@ -2,8 +2,10 @@
 
 mod answer;
 mod call;
+pub mod dialect;
 mod listen;
 mod options;
+mod remote;
 mod service;
 mod shard;
 
@@ -63,6 +65,7 @@ impl Server {
         }
         let hub = Hub::new(inboxes.clone(), options.max_channels);
         let service = Arc::new(Service::new(hub, options, listeners.len()));
+        dialect::install(&service)?;
         let control = Arc::new(Control::new());
         let server = Self {
             address,

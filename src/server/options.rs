@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use super::remote;
 use crate::Result;
-use crate::options::{OptionSpec, OptionValue, parse, unknown};
+use crate::options::{Field, OptionSpec, OptionValue, parse, unknown};
 
 /// Everything a server can be told; [`OPTIONS`] describes each field under the same key.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct ServerOptions {
     pub handshake_timeout: Duration,
     pub request_timeout: Duration,
     pub idle_timeout: Duration,
+    pub trusted_proxies: Vec<String>,
+    pub origins: Vec<String>,
 }
 
 const DAY_MS: u64 = 86_400_000;
@@ -147,6 +150,19 @@ pub const OPTIONS: &[OptionSpec] = &[
         "75000",
         "Time a kept-alive HTTP connection may wait for its next request.",
     ),
+    OptionSpec::text(
+        "trusted_proxies",
+        "",
+        "Addresses and networks, comma-separated, whose Forwarded or X-Forwarded-For is believed.",
+    )
+    .within("server"),
+    OptionSpec::text(
+        "origins",
+        "",
+        "Origins that web pages may open WebSockets from, comma-separated; empty is any.",
+    )
+    .within("server")
+    .live(),
 ];
 
 impl Default for ServerOptions {
@@ -169,6 +185,8 @@ impl Default for ServerOptions {
             handshake_timeout: Duration::ZERO,
             request_timeout: Duration::ZERO,
             idle_timeout: Duration::ZERO,
+            trusted_proxies: Vec::new(),
+            origins: Vec::new(),
         };
         for spec in OPTIONS {
             let read = options.set(spec.key, spec.default);
@@ -178,42 +196,14 @@ impl Default for ServerOptions {
     }
 }
 
-/// The field of an option, by what it holds.
-enum Field<'a> {
-    Size(&'a mut usize),
-    Micros(&'a mut Duration),
-    Millis(&'a mut Duration),
-    Flag(&'a mut bool),
-    Text(&'a mut String),
-}
-
 impl ServerOptions {
     /// Sets the option `key` from text; the error says what it takes.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
         let value = parse(OPTIONS, key, value)?;
-        let fits = match (self.field(key), value) {
-            (Some(Field::Size(field)), OptionValue::Integer(n)) => {
-                *field = usize::try_from(n).unwrap_or(usize::MAX);
-                true
-            }
-            (Some(Field::Micros(field)), OptionValue::Integer(n)) => {
-                *field = Duration::from_micros(n);
-                true
-            }
-            (Some(Field::Millis(field)), OptionValue::Integer(n)) => {
-                *field = Duration::from_millis(n);
-                true
-            }
-            (Some(Field::Flag(field)), OptionValue::Boolean(on)) => {
-                *field = on;
-                true
-            }
-            (Some(Field::Text(field)), OptionValue::Text(text)) => {
-                *field = text.into();
-                true
-            }
-            _ => false,
-        };
+        if let ("trusted_proxies", OptionValue::Text(text)) = (key, value) {
+            remote::networks(key, text)?;
+        }
+        let fits = self.field(key).is_some_and(|field| field.set(value));
         debug_assert!(fits, "option '{key}' has no field of its kind");
         Ok(())
     }
@@ -222,14 +212,7 @@ impl ServerOptions {
     /// options. Error: `UnknownOption`.
     pub fn get(&self, key: &str) -> Result<String> {
         let mut copy = self.clone();
-        match copy.field(key) {
-            Some(Field::Size(field)) => Ok(field.to_string()),
-            Some(Field::Micros(field)) => Ok(field.as_micros().to_string()),
-            Some(Field::Millis(field)) => Ok(field.as_millis().to_string()),
-            Some(Field::Flag(field)) => Ok(field.to_string()),
-            Some(Field::Text(field)) => Ok(std::mem::take(field)),
-            None => Err(unknown(OPTIONS, key)),
-        }
+        copy.field(key).map(Field::get).ok_or_else(|| unknown(OPTIONS, key))
     }
 
     fn field(&mut self, key: &str) -> Option<Field<'_>> {
@@ -251,6 +234,8 @@ impl ServerOptions {
             "handshake_timeout_ms" => Field::Millis(&mut self.handshake_timeout),
             "request_timeout_ms" => Field::Millis(&mut self.request_timeout),
             "idle_timeout_ms" => Field::Millis(&mut self.idle_timeout),
+            "trusted_proxies" => Field::List(&mut self.trusted_proxies),
+            "origins" => Field::List(&mut self.origins),
             _ => return None,
         })
     }
@@ -269,6 +254,7 @@ mod tests {
                 OptionKind::Integer { max, .. } => max.to_string(),
                 OptionKind::Boolean => (spec.default == "false").to_string(),
                 OptionKind::Choice(words) => words[1].to_string(),
+                OptionKind::Text if spec.key == "trusted_proxies" => "10.0.0.0/8".into(),
                 OptionKind::Text => "something else".into(),
             };
             let mut options = ServerOptions::default();

@@ -1,5 +1,6 @@
 //! Wire formats without I/O: bytes in, values out, and back.
 
+mod encode;
 pub mod events;
 pub mod http;
 pub mod name;
@@ -8,6 +9,8 @@ pub mod percent;
 pub mod stream;
 pub mod websocket;
 
+pub use encode::{channel_deleted, encode, notification, packet_header};
+
 /// Whether a message is UTF-8 text or arbitrary bytes. It decides the WebSocket opcode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MessageKind {
@@ -15,6 +18,42 @@ pub enum MessageKind {
     Text,
     /// Arbitrary bytes, a WebSocket binary message.
     Binary,
+}
+
+/// What a connection with a name speaks. It decides how a message is encoded for it.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// JSON objects in text messages.
+    Session,
+    /// Packets in binary messages.
+    Packet,
+    /// Bare messages, after a first one that tells the client its id.
+    Gateway,
+    /// Bare messages, which the embedding program handles.
+    Host,
+}
+
+impl Dialect {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Session, Self::Packet, Self::Gateway, Self::Host];
+
+    /// Its name in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Packet => "packet",
+            Self::Gateway => "gateway",
+            Self::Host => "host",
+        }
+    }
+
+    /// The dialect of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dialect| dialect.name() == name)
+    }
 }
 
 /// Where a message stands in its channel: the `offset`-th publication since the channel began its
@@ -51,8 +90,17 @@ pub mod close {
     pub const TOO_SLOW: u16 = 3008;
     /// No pong within the pong wait.
     pub const NO_PONG: u16 = 3012;
+    /// No heartbeat of the gateway dialect in time.
+    pub const NO_HEARTBEAT: u16 = 3013;
     /// The channel was deleted.
     pub const CHANNEL_DELETED: u16 = 3504;
+    /// Another connection came with the same id.
+    pub const DISPLACED: u16 = 3505;
+
+    /// Whether an endpoint may send `code` (RFC 6455 section 7.4).
+    pub fn may_be_sent(code: u16) -> bool {
+        matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
+    }
 
     /// Whether a client that was closed with `code` should connect again.
     pub fn invites_back(code: u16) -> bool {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use mio::net::TcpStream;
 
-use super::fanout::Place;
 use super::http::HttpState;
+use super::peer::Peer;
+use super::subscriptions::Place;
 use crate::hub::Channel;
 use crate::wire::websocket::{Decoder, frame_end};
 
@@ -52,6 +53,8 @@ pub(super) enum Lane {
     Stream(Box<HashMap<u64, Place>>),
     /// Server-sent events of a channel.
     Events(Place),
+    /// A WebSocket of an endpoint.
+    Peer(Box<Peer>),
     /// A WebSocket that was sent a Close; only the peer's Close is of interest.
     Closing,
     /// What comes is thrown away, so that the peer can read the last bytes before the socket goes.
@@ -112,14 +115,23 @@ impl Conn {
 
     /// Whether the lane is a WebSocket that has not begun to close.
     pub(super) fn is_open_websocket(&self) -> bool {
-        matches!(self.lane, Lane::Listener(_) | Lane::Sender(_) | Lane::Stream(_))
+        matches!(self.lane, Lane::Listener(_) | Lane::Sender(_) | Lane::Stream(_) | Lane::Peer(_))
     }
 
     /// Whether the connection lives and its lane is one that subscribes.
     pub(super) fn may_subscribe(&self) -> bool {
         !self.dead
             && self.after_flush == AfterFlush::Stay
-            && matches!(self.lane, Lane::Http(_) | Lane::Stream(_))
+            && matches!(self.lane, Lane::Http(_) | Lane::Stream(_) | Lane::Peer(_))
+    }
+
+    /// Bytes wait now: a connection whose client must take something in time is looked after.
+    pub(super) fn note_queueing(&mut self, queued_before: usize, now: u64) {
+        if queued_before == 0
+            && let Lane::Peer(peer) = &mut self.lane
+        {
+            self.deadline = self.deadline.min(peer.queueing(now));
+        }
     }
 
     /// Writes shared bytes: one system call and no copy. What the socket does not take waits as a

@@ -1,258 +1,22 @@
-//! Who subscribes to what on this shard, and the way from the inbox to the sockets.
+//! The way from the inbox to the sockets.
 //!
 //! The cost of a message: taken from the inbox in a batch, put to its channel's pending list, and
 //! joined with the round's other messages of that channel into one contiguous buffer; then, per
 //! subscriber and buffer, one non-blocking send of those shared bytes. No allocation per
 //! subscriber, no copy per subscriber.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use super::Shard;
-use super::conn::{AfterFlush, Conn, Lane, Sent};
-use crate::hub::{Channel, Gauges, Item, NO_SLOT, Start};
+use super::conn::{AfterFlush, Conn, Sent};
+use super::encoding::{Encoding, join};
+use super::subscriptions::List;
+use crate::hub::{Channel, Gauges, Item};
 use crate::wire::websocket::Message;
-use crate::wire::{MessageKind, Position, close, events, stream};
-
-/// Messages of one channel are joined up to this size. Less costs sends; more delays the first
-/// subscriber's bytes.
-const JOIN_BYTES: usize = 256 << 10;
-
-/// A channel's subscribers on this shard.
-#[derive(Debug)]
-pub(super) struct Local {
-    channel: Arc<Channel>,
-    /// The subscribed connections, by what they get.
-    lists: [Vec<u32>; LISTS],
-    /// Messages of this round, in order.
-    pending: Vec<(u64, Message)>,
-    /// Somebody is about to subscribe: the entry stays although it may be empty.
-    joining: bool,
-}
-
-/// Where a subscriber stands: the channel's entry in the shard, and its place in that list.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
-    slot: u32,
-    index: u32,
-}
-
-/// What a subscriber gets of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum List {
-    /// The bare WebSocket frame.
-    Listeners,
-    /// A packet of the stream protocol.
-    Streams,
-    /// A server-sent event.
-    Events,
-}
-
-const LISTS: usize = 3;
-
-impl Local {
-    fn list(&mut self, list: List) -> &mut Vec<u32> {
-        let [listeners, streams, events] = &mut self.lists;
-        match list {
-            List::Listeners => listeners,
-            List::Streams => streams,
-            List::Events => events,
-        }
-    }
-
-    fn subscribers(&self) -> usize {
-        self.lists.iter().map(Vec::len).sum()
-    }
-
-    fn is_deserted(&self) -> bool {
-        !self.joining && self.subscribers() == 0
-    }
-
-    /// Forgets all subscribers of a shard that ends.
-    pub(super) fn abandon(self, shard: usize, gauges: &Gauges) {
-        let subscribers = self.subscribers();
-        for left in (0..subscribers).rev() {
-            self.channel.unsubscribe(shard, left == 0);
-        }
-        Gauges::sub(&gauges.subscribers, subscribers as u64);
-    }
-}
+use crate::wire::{MessageKind, channel_deleted, close, stream};
+use std::sync::Arc;
 
 impl Shard {
-    /// Makes the connection a listener, from the message after the returned position on. `None`
-    /// when the channel is deleted or the connection has come to its end.
-    pub(super) fn subscribe_listener(
-        &mut self,
-        token: usize,
-        channel: &Arc<Channel>,
-    ) -> Option<Start> {
-        let (start, place) = self.subscribe(token, channel, List::Listeners)?;
-        if let Some(conn) = self.conns.get_mut(token) {
-            conn.lane = Lane::Listener(place);
-        }
-        Some(start)
-    }
-
-    /// Makes the connection a stream of server-sent events.
-    pub(super) fn subscribe_events(
-        &mut self,
-        token: usize,
-        channel: &Arc<Channel>,
-    ) -> Option<Start> {
-        let (start, place) = self.subscribe(token, channel, List::Events)?;
-        if let Some(conn) = self.conns.get_mut(token) {
-            conn.lane = Lane::Events(place);
-        }
-        Some(start)
-    }
-
-    /// Adds the channel to a stream connection's subscriptions; harmless when it is there.
-    pub(super) fn subscribe_stream(
-        &mut self,
-        token: usize,
-        channel: &Arc<Channel>,
-    ) -> Option<Start> {
-        let has = |shard: &Self| match &shard.conns.get(token)?.lane {
-            Lane::Stream(places) => Some(places.contains_key(&channel.id())),
-            _ => None,
-        };
-        if has(self)? {
-            // What was published before this answer is delivered before it.
-            let mut before = Vec::new();
-            let position = channel.position(|| self.inbox.take(&mut before));
-            self.fan_out(before);
-            return Some(Start { position });
-        }
-        let (start, place) = self.subscribe(token, channel, List::Streams)?;
-        if let Some(Lane::Stream(places)) = self.conns.get_mut(token).map(|conn| &mut conn.lane) {
-            places.insert(channel.id(), place);
-        }
-        Some(start)
-    }
-
-    fn subscribe(
-        &mut self,
-        token: usize,
-        channel: &Arc<Channel>,
-        list: List,
-    ) -> Option<(Start, Place)> {
-        let mut before = Vec::new();
-        let start = channel.subscribe(self.id, || self.inbox.take(&mut before)).ok()?;
-        let slot = match channel.slot(self.id) {
-            NO_SLOT => {
-                let slot = self.locals.insert(Local {
-                    channel: Arc::clone(channel),
-                    lists: Default::default(),
-                    pending: Vec::new(),
-                    joining: true,
-                });
-                channel.set_slot(self.id, slot as u32);
-                slot as u32
-            }
-            slot => {
-                self.locals.get_mut(slot as usize)?.joining = true;
-                slot
-            }
-        };
-        // Everything published before the subscription goes to the earlier subscribers first. One
-        // of them may fail and leave: were the last one to take the entry along, this shard would
-        // no longer be told of the channel. The subscriber itself may fail as well.
-        self.fan_out(before);
-        let remains = self.conns.get(token).is_some_and(Conn::may_subscribe);
-        let local = self.locals.get_mut(slot as usize)?;
-        local.joining = false;
-        if !remains {
-            let deserted = local.is_deserted();
-            if deserted {
-                channel.set_slot(self.id, NO_SLOT);
-                self.locals.remove(slot as usize);
-            }
-            channel.unsubscribe(self.id, deserted);
-            return None;
-        }
-        let list = local.list(list);
-        let index = list.len() as u32;
-        list.push(token as u32);
-        Gauges::add(&self.gauges().subscribers, 1);
-        Some((start, Place { slot, index }))
-    }
-
-    /// Ends all subscriptions of a connection.
-    pub(super) fn unsubscribe_all(&mut self, token: usize) {
-        let Some(conn) = self.conns.get_mut(token) else { return };
-        match &mut conn.lane {
-            Lane::Listener(place) => {
-                let place = *place;
-                conn.lane = Lane::Closing;
-                self.remove(place, List::Listeners);
-            }
-            Lane::Events(place) => {
-                let place = *place;
-                conn.lane = Lane::Lingering;
-                self.remove(place, List::Events);
-            }
-            Lane::Stream(places) => {
-                // Each removal may move another subscriber, never this connection, whose places
-                // are taken first.
-                let places = std::mem::take(&mut **places);
-                conn.lane = Lane::Closing;
-                for place in places.into_values() {
-                    self.remove(place, List::Streams);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Ends one subscription of a stream connection; false when there is none.
-    pub(super) fn unsubscribe_stream(&mut self, token: usize, channel: u64) -> bool {
-        let place = match self.conns.get_mut(token).map(|conn| &mut conn.lane) {
-            Some(Lane::Stream(places)) => places.remove(&channel),
-            _ => None,
-        };
-        match place {
-            Some(place) => {
-                self.remove(place, List::Streams);
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Takes a subscriber out of its list; the list's last one moves to its place.
-    fn remove(&mut self, place: Place, list: List) {
-        let slot = place.slot as usize;
-        let Some(local) = self.locals.get_mut(slot) else { return };
-        let tokens = local.list(list);
-        let index = place.index as usize;
-        if index >= tokens.len() {
-            debug_assert!(false, "a subscriber stands where its list ends");
-            return;
-        }
-        tokens.swap_remove(index);
-        let moved = tokens.get(index).copied();
-        let deserted = local.is_deserted();
-        let channel = Arc::clone(&local.channel);
-        if let Some(moved) = moved.and_then(|token| self.conns.get_mut(token as usize)) {
-            match &mut moved.lane {
-                Lane::Listener(other) | Lane::Events(other) => other.index = place.index,
-                Lane::Stream(places) => {
-                    if let Some(other) = places.get_mut(&channel.id()) {
-                        other.index = place.index;
-                    }
-                }
-                _ => debug_assert!(false, "a subscriber listens, streams or takes events"),
-            }
-        }
-        if deserted {
-            channel.set_slot(self.id, NO_SLOT);
-            self.locals.remove(slot);
-        }
-        channel.unsubscribe(self.id, deserted);
-        Gauges::sub(&self.gauges().subscribers, 1);
-    }
-
     /// Sends what waits in the inbox to this shard's subscribers.
     pub(super) fn deliver(&mut self) {
         if self.inbox.is_empty() {
@@ -264,7 +28,7 @@ impl Shard {
     }
 
     /// Delivers `items` and gives the empty vector back.
-    fn fan_out(&mut self, mut items: Vec<Item>) -> Vec<Item> {
+    pub(super) fn fan_out(&mut self, mut items: Vec<Item>) -> Vec<Item> {
         let mut touched = std::mem::take(&mut self.touched);
         for item in items.drain(..) {
             match item {
@@ -280,13 +44,32 @@ impl Shard {
                 Item::Deleted(channel) => {
                     let slot = channel.slot(self.id);
                     self.fan_out_channel(slot);
-                    self.close_channel(slot, channel.id());
+                    self.close_channel(slot, &channel);
+                }
+                Item::Send { to, message } => {
+                    if let Some(token) = self.token_of(&to) {
+                        self.fan_out_to(token, &touched);
+                        self.send_direct(token, &message);
+                    }
+                }
+                Item::Close { to, code, reason } => {
+                    if let Some(token) = self.token_of(&to) {
+                        self.fan_out_to(token, &touched);
+                        self.close_websocket(token, code, &reason);
+                    }
+                }
+                Item::Join { connection, channel } => self.join(&connection, &channel),
+                Item::Leave { connection, channel } => self.leave(&connection, &channel),
+                Item::Decided { token, ticket, decision } => {
+                    // Later: admitting somebody takes the inbox, and this batch comes before it.
+                    self.decided.push((token as usize, ticket, *decision));
                 }
             }
         }
         for slot in touched.drain(..) {
             self.fan_out_channel(slot);
         }
+        self.flush_peers();
         self.touched = touched;
         if items.capacity() > 4096 {
             items = Vec::new();
@@ -294,7 +77,23 @@ impl Shard {
         items
     }
 
-    fn fan_out_channel(&mut self, slot: u32) {
+    /// Fans out the channels that the connection is in: what it is sent next comes behind them.
+    fn fan_out_to(&mut self, token: usize, touched: &[u32]) {
+        if touched.is_empty() {
+            return;
+        }
+        let Some(peer) = self.conns.get_mut(token).and_then(Conn::peer_mut) else { return };
+        let mut slots: Vec<u32> = peer.places.values().map(|place| place.slot).collect();
+        slots.push(peer.everyone.slot);
+        slots.retain(|&slot| {
+            self.locals.get(slot as usize).is_some_and(|local| !local.pending.is_empty())
+        });
+        for slot in slots {
+            self.fan_out_channel(slot);
+        }
+    }
+
+    pub(super) fn fan_out_channel(&mut self, slot: u32) {
         let Some(local) = self.locals.get_mut(slot as usize) else { return };
         if local.pending.is_empty() {
             return;
@@ -303,20 +102,27 @@ impl Shard {
         let id = local.channel.id();
         let epoch = local.channel.epoch();
         let mut failed = Vec::new();
-        for list in [List::Listeners, List::Streams, List::Events] {
-            let Some(local) = self.locals.get_mut(slot as usize) else { break };
-            let tokens = std::mem::take(local.list(list));
-            if tokens.is_empty() {
-                continue;
+        for list in local.occupied() {
+            if list.has_peers() {
+                self.before_peers(slot, list, &pending);
             }
+            let Some(local) = self.locals.get_mut(slot as usize) else { break };
+            let tokens = local.lend(list);
+            let channel = (list == List::Notifications).then(|| Arc::clone(&local.channel));
             let send = |bytes: &Bytes, count| self.send_to_all(&tokens, bytes, count, &mut failed);
             match list {
                 List::Listeners => join(&pending, Encoding::Frame, send),
-                List::Streams => join(&pending, Encoding::Packet { channel: id }, send),
+                List::Streams => join(&pending, Encoding::Stream { channel: id }, send),
                 List::Events => join(&pending, Encoding::Event { epoch }, send),
+                List::Frames | List::Everyone => join(&pending, Encoding::Frame, send),
+                List::Notifications => {
+                    let name = channel.as_ref().map_or("", |channel| channel.name());
+                    join(&pending, Encoding::Notification { name, epoch }, send);
+                }
+                List::Packets => join(&pending, Encoding::Packet, send),
             }
             if let Some(local) = self.locals.get_mut(slot as usize) {
-                *local.list(list) = tokens;
+                local.give_back(list, tokens);
             }
         }
         pending.clear();
@@ -327,6 +133,27 @@ impl Shard {
         }
         for (token, sent) in failed {
             self.on_send_failed(token, sent);
+        }
+    }
+
+    /// Writes what was sent to the connections of a list before these messages, and counts the
+    /// messages.
+    fn before_peers(&mut self, slot: u32, list: List, pending: &[(u64, Message)]) {
+        let bytes: usize = pending.iter().map(|(_, message)| message.frame().len()).sum();
+        let len = |shard: &Self| shard.locals.get(slot as usize).map(|l| l.tokens(list).len());
+        // From the end: one that fails leaves the list, and the last one takes its place.
+        for at in (0..len(self).unwrap_or(0)).rev() {
+            let Some(local) = self.locals.get(slot as usize) else { return };
+            let Some(&token) = local.tokens(list).get(at) else { continue };
+            let Some(peer) = self.conns.get_mut(token as usize).and_then(Conn::peer_mut) else {
+                continue;
+            };
+            let traffic = peer.connection.traffic();
+            Gauges::add(&traffic.messages_out, pending.len() as u64);
+            Gauges::add(&traffic.bytes_out, bytes as u64);
+            if peer.has_pending() {
+                self.flush_peer(token as usize);
+            }
         }
     }
 
@@ -356,6 +183,7 @@ impl Shard {
                     let waits = conn.queued() - before;
                     written += bytes.len() - waits;
                     queued += waits;
+                    conn.note_queueing(before, self.now);
                 }
                 sent => {
                     // It is still in the list that is being walked: it leaves after the walk.
@@ -371,9 +199,13 @@ impl Shard {
     }
 
     /// Tells a deleted channel's subscribers, who have got everything that came before.
-    fn close_channel(&mut self, slot: u32, id: u64) {
-        let Some(local) = self.locals.get_mut(slot as usize) else { return };
-        let [listeners, streams, events] = local.lists.clone();
+    fn close_channel(&mut self, slot: u32, channel: &Channel) {
+        let id = channel.id();
+        let Some(local) = self.locals.get(slot as usize) else { return };
+        let tokens = |list| local.tokens(list).to_vec();
+        let (listeners, streams) = (tokens(List::Listeners), tokens(List::Streams));
+        let (events, notifications) = (tokens(List::Events), tokens(List::Notifications));
+        let (frames, packets) = (tokens(List::Frames), tokens(List::Packets));
         for token in listeners {
             self.close_websocket(token as usize, close::CHANNEL_DELETED, "channel deleted");
         }
@@ -386,65 +218,19 @@ impl Shard {
             self.unsubscribe_stream(token as usize, id);
             self.send_own(token as usize, &notice);
         }
-    }
-}
-
-/// How a message is written to the subscribers of a list.
-#[derive(Clone, Copy)]
-enum Encoding {
-    Frame,
-    Packet { channel: u64 },
-    Event { epoch: u64 },
-}
-
-impl Encoding {
-    /// About how many bytes a message takes; of a bare frame, exactly.
-    fn size(self, message: &Message) -> usize {
-        match self {
-            Self::Frame => message.frame().len(),
-            Self::Packet { .. } => message.payload().len() + stream::MESSAGE_HEADER + 10,
-            Self::Event { .. } => events::size(message.kind(), message.payload()),
-        }
-    }
-
-    fn append(self, out: &mut Vec<u8>, offset: u64, message: &Message) {
-        match self {
-            Self::Frame => out.extend_from_slice(message.frame()),
-            Self::Packet { channel } => {
-                let header = stream::message_header(channel, offset, message.kind());
-                Message::append(out, MessageKind::Binary, &[&header, message.payload()]);
-            }
-            Self::Event { epoch } => {
-                let position = Position { epoch, offset };
-                events::append(out, position, message.kind(), message.payload());
+        for &token in frames.iter().chain(&notifications).chain(&packets) {
+            let token = token as usize;
+            let Some(peer) = self.conns.get_mut(token).and_then(Conn::peer_mut) else { continue };
+            let dialect = peer.connection.dialect();
+            if let Some(place) = peer.places.remove(&id) {
+                self.remove_member(place, dialect);
             }
         }
-    }
-}
-
-/// Joins messages into buffers of about [`JOIN_BYTES`] and hands each on with the number of
-/// messages in it. A bare frame that is alone in its buffer is handed on as it is.
-fn join(pending: &[(u64, Message)], encoding: Encoding, mut send: impl FnMut(&Bytes, u64)) {
-    let mut rest = pending;
-    while let Some((_, first)) = rest.first() {
-        let mut total = encoding.size(first);
-        let mut count = 1;
-        while let Some((_, next)) = rest.get(count)
-            && total + encoding.size(next) <= JOIN_BYTES
-        {
-            total += encoding.size(next);
-            count += 1;
+        if !notifications.is_empty() {
+            let notice = Message::new(MessageKind::Text, &channel_deleted(channel.name()));
+            for token in notifications {
+                self.send_direct(token as usize, &notice);
+            }
         }
-        let (now, later) = rest.split_at(count);
-        rest = later;
-        if let (Encoding::Frame, [(_, alone)]) = (encoding, now) {
-            send(alone.frame(), 1);
-            continue;
-        }
-        let mut out = Vec::with_capacity(total);
-        for (offset, message) in now {
-            encoding.append(&mut out, *offset, message);
-        }
-        send(&out.into(), count as u64);
     }
 }

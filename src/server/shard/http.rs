@@ -6,6 +6,7 @@
 use std::io::Read;
 use std::sync::Arc;
 
+use super::admit::Candidate;
 use super::answers::{MAX_ANSWERS, Reply};
 use super::conn::{AfterFlush, Conn, Lane, Sent};
 use super::{Shard, gauges_of};
@@ -13,6 +14,7 @@ use crate::hub::{Channel, Gauges};
 use crate::server::ServerOptions;
 use crate::server::answer::{self, Answer};
 use crate::server::call::{Call, Plan};
+use crate::server::dialect::allows_origin;
 use crate::wire::http::{Body, BodyFault, Handshake, Head, Parsed, Refusal, find_end, parse};
 use crate::wire::websocket::{Message, accept_key};
 use crate::wire::{MessageKind, percent};
@@ -26,25 +28,32 @@ const MAX_CACHED: usize = 4096;
 /// The answer to a connection beyond `max_connections`.
 pub(super) const NO_ROOM: Refusal = Refusal { status: 503, message: "Too many connections" };
 
+/// The answer to a connection that waits while the server stops.
+pub(super) const STOPPING: Refusal = Refusal { status: 503, message: "Server is stopping" };
+
 /// A request that is half read.
 #[derive(Debug, Default)]
 pub(super) struct HttpState {
     /// Input that was not used yet: a part of a head, or whole requests that wait.
-    carry: Vec<u8>,
+    pub carry: Vec<u8>,
     /// How much of it was searched for a head's end.
     searched: usize,
     /// A request whose body is being read.
     request: Option<(Call, Body, Reply)>,
+    /// A WebSocket that waits to be admitted; what came behind its head is in `carry`.
+    pub candidate: Option<Box<Candidate>>,
 }
 
 /// Whether to go on with a connection's input.
-enum Next {
+pub(super) enum Next {
     /// With the next request.
     Request,
     /// With the request's body.
     Body,
     /// With WebSocket frames.
     Frames,
+    /// When it is decided whether the WebSocket is admitted.
+    Wait,
     /// Not at all.
     Nothing,
 }
@@ -87,7 +96,7 @@ impl Shard {
     }
 
     /// Takes bytes that an HTTP client sent, and executes the requests that are whole.
-    fn http_input(&mut self, token: usize, input: &mut [u8]) {
+    pub(super) fn http_input(&mut self, token: usize, input: &mut [u8]) {
         let Some(conn) = self.conns.get_mut(token) else { return };
         let Lane::Http(state) = &mut conn.lane else { return };
         let mut joined;
@@ -133,6 +142,13 @@ impl Shard {
                     }
                     return;
                 }
+                Next::Wait => {
+                    let rest = input.get_mut(at..).unwrap_or_default();
+                    if let Some(Some(state)) = http_state(&mut self.conns, token) {
+                        state.carry = rest.to_vec();
+                    }
+                    return;
+                }
                 Next::Nothing => return,
             }
             if self.answers.waiting_for(token) > MAX_ANSWERS && at < input.len() {
@@ -145,7 +161,7 @@ impl Shard {
     /// Looks at the input of a connection that was stalled, if its answers have been taken.
     pub(super) fn resume_http(&mut self, token: usize) {
         let Some(conn) = self.conns.get_mut(token) else { return };
-        if !conn.stalled || conn.queued() > 0 || conn.dead {
+        if !conn.stalled || conn.queued() > 0 || conn.dead || conn.is_candidate() {
             return;
         }
         conn.stalled = false;
@@ -224,8 +240,14 @@ impl Shard {
                 return self.start_body(token, head, call, reply);
             }
             Plan::Upgrade { target, handshake } => {
+                if !allows_origin(&self.service.options().origins, head.origin) {
+                    let answer = Answer::failure(403, "Origin is not allowed");
+                    self.answer(token, &answer, reply);
+                    return self.after_request(token, reply);
+                }
                 return self.upgrade(token, &target, &handshake, reply);
             }
+            Plan::Elsewhere => return self.elsewhere(token, head, reply),
             Plan::Events { name } => return self.start_events(token, name, reply),
             Plan::Call(call) => return self.start_body(token, head, call, reply),
         }
@@ -280,7 +302,7 @@ impl Shard {
     }
 
     /// A request is done: the next one may come, or the connection ends.
-    fn after_request(&mut self, token: usize, reply: Reply) -> Next {
+    pub(super) fn after_request(&mut self, token: usize, reply: Reply) -> Next {
         if !reply.keep_alive {
             self.end_after_answer(token);
             return Next::Nothing;

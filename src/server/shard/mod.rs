@@ -5,11 +5,15 @@
 //! While the rounds of a busy moment keep adding messages, delivery waits for a few of them:
 //! batches grow by themselves under load, and an idle server answers at once.
 
+mod admit;
 mod answers;
 mod conn;
+mod encoding;
 mod fanout;
 mod http;
+mod peer;
 mod spin;
+mod subscriptions;
 mod sweep;
 mod websocket;
 
@@ -19,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use mio::event::Event;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -26,13 +31,14 @@ use slab::Slab;
 
 use self::answers::Answers;
 use self::conn::{AfterFlush, Conn, Lane, Sent};
-use self::fanout::Local;
 
 use self::spin::Spin;
+use self::subscriptions::Local;
 use super::Service;
+use super::dialect::Closure;
 use super::service::Admission;
-use crate::hub::{Channel, Gauges, Inbox, Item};
-use crate::wire::close;
+use crate::hub::{Channel, Decision, Gauges, Inbox, Item};
+use crate::wire::{Dialect, close};
 
 const LISTENER: Token = Token(usize::MAX - 1);
 const WAKER: Token = Token(usize::MAX - 2);
@@ -115,6 +121,15 @@ pub(super) struct Shard {
     dead: Vec<usize>,
     batch: Vec<Item>,
     touched: Vec<u32>,
+    /// Connections that have joined sends waiting.
+    unwritten: Vec<u32>,
+    /// Buffers for joined sends.
+    spare: Vec<Vec<u8>>,
+    /// Decisions about WebSockets that wait to be admitted: socket, ticket, decision.
+    decided: Vec<(usize, u64, Decision)>,
+    next_ticket: u64,
+    /// A connection was not read because its handler is busy.
+    held_back: bool,
     spin: Spin,
     /// ms since the control's start.
     now: u64,
@@ -148,6 +163,11 @@ impl Shard {
             dead: Vec::new(),
             batch: Vec::new(),
             touched: Vec::new(),
+            unwritten: Vec::new(),
+            spare: Vec::new(),
+            decided: Vec::new(),
+            next_ticket: 0,
+            held_back: false,
             spin,
             now: 0,
             next_sweep: 0,
@@ -192,6 +212,7 @@ impl Shard {
             gathered = 0;
             waiting_before = 0;
             self.deliver();
+            self.settle_decided();
             self.write_answers();
             self.sweep();
             self.free_dead();
@@ -208,8 +229,9 @@ impl Shard {
             return Some(Duration::ZERO);
         }
         if !self.again.is_empty() {
-            // With another shard behind, there is no use in turning at full speed.
-            let wait = if self.service.hub().is_congested() { 1 } else { 0 };
+            // With another shard behind, or a handler, there is no use in turning at full speed.
+            let held_back = std::mem::take(&mut self.held_back);
+            let wait = if held_back || self.service.hub().is_congested() { 1 } else { 0 };
             return Some(Duration::from_millis(wait));
         }
         if !self.inbox.prepare_sleep() {
@@ -302,6 +324,13 @@ impl Shard {
         if conn.dead {
             return;
         }
+        if let Lane::Peer(peer) = &conn.lane
+            && peer.endpoint.handler.is_busy()
+        {
+            self.held_back = true;
+            self.again.push(token);
+            return;
+        }
         let mut scratch = std::mem::take(&mut self.scratch);
         let more = match conn.lane {
             Lane::Http(_) => self.read_http(token, &mut scratch),
@@ -333,6 +362,12 @@ impl Shard {
         }
         let sent = conn.flush();
         let written = (before - conn.queued()) as u64;
+        let now = self.now;
+        if written > 0
+            && let Some(peer) = conn.peer_mut()
+        {
+            peer.progressed(now);
+        }
         let gauges = gauges_of(&self.service, self.id);
         Gauges::add(&gauges.bytes_out, written);
         Gauges::sub(&gauges.queued_bytes, written);
@@ -372,13 +407,28 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(token) else { return };
         let before = conn.queued();
         let sent = conn.send_own(bytes, max_queue);
+        self.after_send(token, sent, before, bytes.len());
+    }
+
+    /// The same for shared bytes, which are not copied when they have to wait.
+    fn send_shared(&mut self, token: usize, bytes: &Bytes) {
+        let max_queue = self.service.options().queue_bytes;
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        let before = conn.queued();
+        let sent = conn.send(bytes, max_queue);
+        self.after_send(token, sent, before, bytes.len());
+    }
+
+    fn after_send(&mut self, token: usize, sent: Sent, before: usize, len: usize) {
+        let Some(conn) = self.conns.get_mut(token) else { return };
         let queued = conn.queued() - before;
+        if queued > 0 {
+            conn.note_queueing(before, self.now);
+        }
         let gauges = gauges_of(&self.service, self.id);
         Gauges::add(&gauges.queued_bytes, queued as u64);
         match sent {
-            Sent::All | Sent::Queued => {
-                Gauges::add(&gauges.bytes_out, (bytes.len() - queued) as u64);
-            }
+            Sent::All | Sent::Queued => Gauges::add(&gauges.bytes_out, (len - queued) as u64),
             Sent::Full | Sent::Dead => self.on_send_failed(token, sent),
         }
     }
@@ -406,6 +456,9 @@ impl Shard {
                     return;
                 }
                 conn.after_flush = AfterFlush::Stay;
+                if let Some(peer) = conn.peer_mut() {
+                    peer.drop_pending();
+                }
                 let before = conn.queued();
                 conn.drop_whole_frames();
                 let dropped = (before - conn.queued()) as u64;
@@ -418,6 +471,11 @@ impl Shard {
 
     /// Gives the connection up at once.
     fn kill(&mut self, token: usize) {
+        self.end_peer(token, || Closure {
+            code: 1006,
+            reason: "connection lost".into(),
+            by_peer: true,
+        });
         self.unsubscribe_all(token);
         let Some(conn) = self.conns.get_mut(token) else { return };
         if !std::mem::replace(&mut conn.dead, true) {
@@ -466,15 +524,30 @@ impl Shard {
     fn say_goodbye(&mut self, token: usize) {
         let Some(conn) = self.conns.get_mut(token) else { return };
         if conn.is_open_websocket() {
-            self.close_websocket(token, close::GOING_AWAY, "server is stopping");
+            let code = match &conn.lane {
+                Lane::Peer(peer) if peer.connection.dialect() == Dialect::Host => close::NORMAL,
+                _ => close::GOING_AWAY,
+            };
+            self.close_websocket(token, code, "server is stopping");
         } else if matches!(conn.lane, Lane::Events(_)) {
             self.end_events(token);
+        } else if conn.is_candidate() {
+            self.refuse(token, http::STOPPING);
         } else if matches!(conn.lane, Lane::Http(None)) && conn.after_flush == AfterFlush::Stay {
             self.end_with(token, AfterFlush::Free);
         }
     }
 
     fn finish(mut self) {
+        // Handlers are told of every end.
+        let tokens: Vec<usize> = self.conns.iter().map(|(token, _)| token).collect();
+        for token in tokens {
+            self.end_peer(token, || Closure {
+                code: close::GOING_AWAY,
+                reason: "server is stopping".into(),
+                by_peer: false,
+            });
+        }
         for (_, conn) in std::mem::take(&mut self.conns) {
             let gauges = gauges_of(&self.service, self.id);
             Gauges::sub(&gauges.queued_bytes, conn.queued() as u64);

@@ -32,7 +32,8 @@ impl Shard {
         if self.now < self.next_sweep {
             return;
         }
-        self.next_sweep = self.now + self.sweep_interval;
+        let shortest = (self.service.shortest_ms() / (8 * PARTS as u64)).max(1);
+        self.next_sweep = self.now + self.sweep_interval.min(shortest);
         if std::mem::take(&mut self.accept_again) {
             self.accept();
         }
@@ -74,6 +75,7 @@ impl Shard {
                 conn.deadline = next_ping;
                 self.send_own(token, events::KEEP_ALIVE);
             }
+            Lane::Peer(_) => self.on_peer_timeout(token),
             Lane::Closing | Lane::Lingering => self.kill(token),
         }
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::conn::{AfterFlush, Conn, Lane};
 use super::{Shard, gauges_of};
 use crate::hub::Gauges;
+use crate::server::dialect::Closure;
 use crate::wire::stream::{self, Op, Reply, Request};
 use crate::wire::websocket::{Decoder, Event, Limits, Message, close_frame, pong_frame};
 use crate::wire::{MessageKind, Position, close};
@@ -43,13 +44,19 @@ impl Shard {
         {
             return;
         }
-        Self::heard(conn, next_ping);
-        let limits = match conn.lane {
+        let now = self.now;
+        let limits = match &mut conn.lane {
+            Lane::Peer(peer) => {
+                Gauges::add(&peer.connection.traffic().bytes_in, input.len() as u64);
+                peer.heard(std::mem::take(&mut conn.awaiting_pong), now);
+                Limits::keep(peer.endpoint.options.max_message_bytes)
+            }
             Lane::Sender(_) => Limits::keep(max_message),
             Lane::Stream(_) => stream_limits(max_message),
             // What a listener says is checked and not kept.
             _ => Limits::discard(max_message),
         };
+        Self::heard(conn, next_ping);
         let mut decoder = conn.reader.take().map_or_else(Decoder::default, |decoder| *decoder);
         loop {
             match decoder.next(&mut input, limits) {
@@ -59,9 +66,9 @@ impl Shard {
                     self.on_too_large(token, kind, head, size);
                 }
                 Ok(Some(Event::Ping(data))) => self.on_ping(token, data),
-                Ok(Some(Event::Pong)) => {}
-                Ok(Some(Event::Close(code))) => {
-                    self.on_close(token, code);
+                Ok(Some(Event::Pong)) => self.on_pong(token),
+                Ok(Some(Event::Close(code, reason))) => {
+                    self.on_close(token, code, reason);
                     return;
                 }
                 Err(fault) => {
@@ -88,6 +95,15 @@ impl Shard {
         if self.conns.get(token).is_some_and(Conn::is_open_websocket) {
             self.send_own(token, &pong_frame(data));
         }
+        if let Some((endpoint, connection)) = self.peer(token) {
+            endpoint.handler.pinged(&connection, data);
+        }
+    }
+
+    fn on_pong(&mut self, token: usize) {
+        if let Some((endpoint, connection)) = self.peer(token) {
+            endpoint.handler.ponged(&connection);
+        }
     }
 
     fn on_message(&mut self, token: usize, kind: MessageKind, data: &[u8]) {
@@ -102,6 +118,7 @@ impl Shard {
                 Some(request) if kind == MessageKind::Binary => self.on_request(token, &request),
                 _ => self.on_no_request(token),
             },
+            Some(Lane::Peer(_)) => self.on_peer_message(token, kind, data),
             _ => {}
         }
     }
@@ -126,11 +143,13 @@ impl Shard {
     }
 
     /// The peer closes: it gets its code back behind what is queued, and the socket goes.
-    fn on_close(&mut self, token: usize, code: u16) {
+    fn on_close(&mut self, token: usize, code: u16, reason: &str) {
         self.write_answers_of(token);
+        self.flush_peer(token);
         if self.conns.get(token).is_some_and(Conn::is_open_websocket) {
             self.send_own(token, &close_frame(code, ""));
         }
+        self.end_peer(token, || Closure { code, reason: reason.into(), by_peer: true });
         self.unsubscribe_all(token);
         self.end_with(token, AfterFlush::Free);
     }
@@ -139,6 +158,13 @@ impl Shard {
     /// time for the peer's Close.
     pub(super) fn close_websocket(&mut self, token: usize, code: u16, reason: &str) {
         self.write_answers_of(token);
+        let was_peer = self.peer(token).is_some();
+        self.flush_peer(token);
+        if was_peer && self.peer(token).is_none() {
+            // Writing what it was sent before has failed and ended it.
+            return;
+        }
+        self.end_peer(token, || Closure { code, reason: reason.into(), by_peer: false });
         self.unsubscribe_all(token);
         let wait = self.service.options().handshake_timeout.as_millis() as u64;
         let Some(conn) = self.conns.get_mut(token) else { return };

@@ -24,8 +24,12 @@ pub struct Head<'a> {
     pub content_type: &'a str,
     /// The client accepts server-sent events by their name; "anything" does not count.
     pub accepts_events: bool,
+    /// `Origin`, or nothing.
+    pub origin: &'a str,
     /// A WebSocket upgrade that is in order.
     pub handshake: Option<Handshake<'a>>,
+    /// The whole head as it was sent.
+    pub raw: &'a [u8],
 }
 
 /// How a request's body is delimited.
@@ -93,7 +97,7 @@ pub fn parse(input: &[u8]) -> Parsed<'_> {
     {
         return Parsed::Refused(bad("A line ends without CR"));
     }
-    match interpret(&request) {
+    match interpret(&request, input.get(..size).unwrap_or_default()) {
         Ok(head) => Parsed::Head(head, size),
         Err(refusal) => Parsed::Refused(refusal),
     }
@@ -141,12 +145,13 @@ struct Fields<'a> {
     expects_continue: bool,
     accepts_events: bool,
     content_type: &'a str,
+    origin: &'a str,
     key: Option<&'a str>,
     version: Option<&'a str>,
     protocol: Option<&'a str>,
 }
 
-fn interpret<'a>(request: &httparse::Request<'_, 'a>) -> Result<Head<'a>, Refusal> {
+fn interpret<'a>(request: &httparse::Request<'_, 'a>, raw: &'a [u8]) -> Result<Head<'a>, Refusal> {
     let (Some(method), Some(target), Some(version)) =
         (request.method, request.path, request.version)
     else {
@@ -177,7 +182,7 @@ fn interpret<'a>(request: &httparse::Request<'_, 'a>) -> Result<Head<'a>, Refusa
         true => Some(fields.handshake(method, http_11, framing)?),
         false => None,
     };
-    let Fields { expects_continue, content_type, accepts_events, .. } = fields;
+    let Fields { expects_continue, content_type, accepts_events, origin, .. } = fields;
     Ok(Head {
         method,
         path,
@@ -187,7 +192,9 @@ fn interpret<'a>(request: &httparse::Request<'_, 'a>) -> Result<Head<'a>, Refusa
         expects_continue,
         content_type,
         accepts_events,
+        origin,
         handshake,
+        raw,
     })
 }
 
@@ -204,6 +211,7 @@ impl<'a> Fields<'a> {
                     return Err(Refusal { status: 417, message: "Expect is not 100-continue" });
                 }
             },
+            6 if is("origin") => self.origin = text(value)?,
             6 if is("accept") => {
                 self.accepts_events |= tokens(value).any(|range| {
                     let media_type = range.split(|&b| b == b';').next().unwrap_or_default();

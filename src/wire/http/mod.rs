@@ -7,10 +7,12 @@
 
 mod body;
 mod head;
+mod request;
 mod route;
 
 pub use body::{Body, BodyFault};
 pub use head::{Framing, Handshake, Head, Parsed, Refusal, find_end, parse};
+pub use request::RequestHead;
 pub use route::{Route, route};
 
 /// The reason phrase of the status codes that Qyun answers with.
@@ -20,15 +22,19 @@ pub fn reason(status: u16) -> &'static str {
         101 => "Switching Protocols",
         200 => "OK",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
+        409 => "Conflict",
         413 => "Content Too Large",
         414 => "URI Too Long",
         417 => "Expectation Failed",
         426 => "Upgrade Required",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
         501 => "Not Implemented",
         503 => "Service Unavailable",
         505 => "HTTP Version Not Supported",

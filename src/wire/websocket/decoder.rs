@@ -19,8 +19,8 @@ pub enum Event<'a> {
     Ping(&'a [u8]),
     /// A pong.
     Pong,
-    /// The closing handshake; 1005 stands for a Close without a code.
-    Close(u16),
+    /// The closing handshake: code and reason; 1005 stands for a Close without a code.
+    Close(u16, &'a str),
 }
 
 /// Why a connection must be closed: the code to close it with, and the reason in words.
@@ -279,14 +279,14 @@ fn control_event(opcode: u8, payload: &[u8]) -> Result<Event<'_>, Fault> {
         PING => Ok(Event::Ping(payload)),
         PONG => Ok(Event::Pong),
         _ => match payload {
-            [] => Ok(Event::Close(1005)),
+            [] => Ok(Event::Close(1005, "")),
             [a, b, reason @ ..] => {
                 let code = u16::from_be_bytes([*a, *b]);
-                if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
+                if !close::may_be_sent(code) {
                     return Err(protocol("close code out of range"));
                 }
                 match std::str::from_utf8(reason) {
-                    Ok(_) => Ok(Event::Close(code)),
+                    Ok(reason) => Ok(Event::Close(code, reason)),
                     Err(_) => Err(Fault {
                         code: close::INVALID_DATA,
                         reason: "close reason is not UTF-8",

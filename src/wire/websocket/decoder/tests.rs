@@ -59,7 +59,7 @@ fn read_within(bytes: &[u8], cuts: &[usize], limits: Limits) -> Vec<Said> {
                 }
                 Ok(Some(Event::Ping(data))) => said.push(Said::Ping(data.to_vec())),
                 Ok(Some(Event::Pong)) => said.push(Said::Pong),
-                Ok(Some(Event::Close(code))) => {
+                Ok(Some(Event::Close(code, _))) => {
                     said.push(Said::Close(code));
                     return said;
                 }

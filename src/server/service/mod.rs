@@ -1,17 +1,25 @@
-//! The operations on a server's channels: one layer for C, HTTP and the command line.
+//! The operations on a server's channels, connections and users: one layer for C, HTTP, gRPC, the
+//! dialects and the command line.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+mod connections;
+mod endpoints;
 
-use super::ServerOptions;
-use crate::hub::{Channel, ChannelInfo, Counters, Gauges, Hub, Published};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, RwLock};
+
+use ipnet::IpNet;
+
+use super::dialect::Endpoint;
+use super::{ServerOptions, remote};
+use crate::hub::{Channel, ChannelInfo, Connections, Counters, Gauges, Hub, Published};
 use crate::wire::MessageKind;
 use crate::wire::websocket::Message;
 use crate::{Error, ErrorKind, Result};
 
 /// What happens to a new connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Admission {
+pub(in crate::server) enum Admission {
     /// It is served.
     Admitted,
     /// There are `max_connections`: it is told so.
@@ -29,18 +37,31 @@ pub struct Service {
     hub: Hub,
     options: ServerOptions,
     gauges: Box<[Gauges]>,
-    connections: AtomicUsize,
+    /// Sockets that were accepted and not freed yet.
+    sockets: AtomicUsize,
+    /// The named connections.
+    connections: Connections,
+    endpoints: RwLock<BTreeMap<Box<str>, Arc<Endpoint>>>,
+    shortest_ms: AtomicU64,
+    trusted_proxies: Vec<IpNet>,
     stopped: AtomicBool,
 }
 
 impl Service {
-    pub(super) fn new(hub: Hub, options: ServerOptions, shards: usize) -> Self {
+    pub(in crate::server) fn new(hub: Hub, options: ServerOptions, shards: usize) -> Self {
+        // Validated when it was set.
+        let networks = options.trusted_proxies.join(",");
+        let trusted_proxies = remote::networks("trusted_proxies", &networks).unwrap_or_default();
         let gauges = (0..shards).map(|_| Gauges::default()).collect();
         Self {
             hub,
             options,
             gauges,
-            connections: AtomicUsize::new(0),
+            sockets: AtomicUsize::new(0),
+            connections: Connections::default(),
+            endpoints: RwLock::default(),
+            shortest_ms: AtomicU64::new(u64::MAX),
+            trusted_proxies,
             stopped: AtomicBool::new(false),
         }
     }
@@ -105,7 +126,7 @@ impl Service {
     }
 
     /// Refuses what is published from now on.
-    pub(super) fn close(&self) {
+    pub(in crate::server) fn close(&self) {
         self.stopped.store(true, Relaxed);
     }
 
@@ -114,17 +135,21 @@ impl Service {
         &self.options
     }
 
-    pub(super) fn hub(&self) -> &Hub {
+    pub(in crate::server) fn trusted_proxies(&self) -> &[IpNet] {
+        &self.trusted_proxies
+    }
+
+    pub(in crate::server) fn hub(&self) -> &Hub {
         &self.hub
     }
 
     /// The counters that shard `id` writes.
-    pub(super) fn gauges(&self, id: usize) -> Option<&Gauges> {
+    pub(in crate::server) fn gauges(&self, id: usize) -> Option<&Gauges> {
         self.gauges.get(id)
     }
 
     /// A channel to send or listen to: with `auto_create`, one that does not exist is created.
-    pub(super) fn find(&self, name: &str) -> Result<Arc<Channel>> {
+    pub(in crate::server) fn find(&self, name: &str) -> Result<Arc<Channel>> {
         if let Some(channel) = self.hub.get(name) {
             return Ok(channel);
         }
@@ -141,7 +166,7 @@ impl Service {
     }
 
     /// Whether a message may be published at all.
-    pub(super) fn check(&self, kind: MessageKind, payload: &[u8]) -> Result<()> {
+    pub(in crate::server) fn check(&self, kind: MessageKind, payload: &[u8]) -> Result<()> {
         if payload.len() > self.options.max_message_bytes {
             return Err(self.too_large(payload.len()));
         }
@@ -155,14 +180,14 @@ impl Service {
     }
 
     /// The refusal of a message of `size` bytes.
-    pub(super) fn too_large(&self, size: usize) -> Error {
+    pub(in crate::server) fn too_large(&self, size: usize) -> Error {
         let limit = self.options.max_message_bytes;
         let text = format!("Message has {size} bytes; the limit is {limit}");
         Error::new(ErrorKind::TooLarge, text)
     }
 
     /// Publishes without waiting for room, as a shard must, which is the one that makes room.
-    pub(super) fn publish_to(
+    pub(in crate::server) fn publish_to(
         &self,
         channel: &Arc<Channel>,
         message: &Message,
@@ -173,13 +198,13 @@ impl Service {
     }
 
     /// Counts a connection in, unless it is dropped.
-    pub(super) fn admit(&self) -> Admission {
+    pub(in crate::server) fn admit(&self) -> Admission {
         let limit = match self.options.max_connections {
             0 => usize::MAX,
             limit => limit,
         };
         let most = limit.saturating_add(MAX_REFUSALS);
-        match self.connections.fetch_update(Relaxed, Relaxed, |n| (n < most).then_some(n + 1)) {
+        match self.sockets.fetch_update(Relaxed, Relaxed, |n| (n < most).then_some(n + 1)) {
             Ok(before) if before < limit => Admission::Admitted,
             Ok(_) => Admission::Refused,
             Err(_) => Admission::Dropped,
@@ -187,8 +212,8 @@ impl Service {
     }
 
     /// Counts a connection out.
-    pub(super) fn release(&self) {
-        self.connections.fetch_sub(1, Relaxed);
+    pub(in crate::server) fn release(&self) {
+        self.sockets.fetch_sub(1, Relaxed);
     }
 }
 

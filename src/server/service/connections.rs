@@ -1,0 +1,240 @@
+//! The operations on connections, users and memberships.
+
+use std::sync::Arc;
+
+use super::{Service, not_found};
+use crate::hub::{Connection, ConnectionInfo, Filter};
+use crate::wire::websocket::Message;
+use crate::wire::{MessageKind, close, encode};
+use crate::{Error, ErrorKind, Result};
+
+impl Service {
+    /// The connection called `id`. Error: `NotFound`.
+    pub fn connection(&self, id: &str) -> Result<Arc<Connection>> {
+        self.connections.get(id).ok_or_else(|| {
+            Error::new(ErrorKind::NotFound, format!("Connection '{}' not found", id.escape_debug()))
+        })
+    }
+
+    /// At most `limit` connections that `filter` means and whose ids sort behind `after`, by id.
+    pub fn connections(
+        &self,
+        filter: &Filter,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Vec<ConnectionInfo> {
+        let page = self.connections.page(filter, after, limit);
+        page.iter().map(|connection| connection.info()).collect()
+    }
+
+    /// How many connections `filter` means.
+    pub fn connection_count(&self, filter: &Filter) -> usize {
+        self.connections.count(filter)
+    }
+
+    /// The registry itself.
+    pub fn registry(&self) -> &crate::hub::Connections {
+        &self.connections
+    }
+
+    /// Sends a message to one connection, encoded as its dialect does. Errors: `NotFound`,
+    /// `Closed`, `TooLarge`, `InvalidUtf8` of a text.
+    pub fn send_to(&self, id: &str, kind: MessageKind, payload: &[u8]) -> Result<()> {
+        self.check(kind, payload)?;
+        let connection = self.connection(id)?;
+        connection.send(&encode(connection.dialect(), kind, payload))
+    }
+
+    /// Sends a message to every connection of a user; gives their number. Errors: `NotFound` for a
+    /// user whom no connection is bound to, `TooLarge`, `InvalidUtf8`.
+    pub fn send_to_user(&self, user: &str, kind: MessageKind, payload: &[u8]) -> Result<usize> {
+        let connections = self.connections.of_user(user);
+        if connections.is_empty() {
+            let text = format!("User '{}' has no connection", user.escape_debug());
+            return Err(Error::new(ErrorKind::NotFound, text));
+        }
+        self.send_all(&connections, kind, payload)
+    }
+
+    /// Sends a message to every connection that `filter` means, and for which `wanted` is true;
+    /// gives their number. The predicate runs on the caller's thread, under no lock. Errors:
+    /// `TooLarge`, `InvalidUtf8`.
+    pub fn send_where(
+        &self,
+        filter: &Filter,
+        kind: MessageKind,
+        payload: &[u8],
+        mut wanted: impl FnMut(&Arc<Connection>) -> bool,
+    ) -> Result<usize> {
+        self.check(kind, payload)?;
+        let mut connections = self.connections.select(filter);
+        connections.retain(|connection| wanted(connection));
+        self.send_all(&connections, kind, payload)
+    }
+
+    /// Each encoding is made once, whatever the number of connections.
+    fn send_all(
+        &self,
+        connections: &[Arc<Connection>],
+        kind: MessageKind,
+        payload: &[u8],
+    ) -> Result<usize> {
+        self.check(kind, payload)?;
+        let mut encoded: Vec<(crate::wire::Dialect, Message)> = Vec::new();
+        let mut reached = 0;
+        for connection in connections {
+            let dialect = connection.dialect();
+            let message = match encoded.iter().find(|(other, _)| *other == dialect) {
+                Some((_, message)) => message.clone(),
+                None => {
+                    let message = encode(dialect, kind, payload);
+                    encoded.push((dialect, message.clone()));
+                    message
+                }
+            };
+            reached += usize::from(connection.send(&message).is_ok());
+        }
+        Ok(reached)
+    }
+
+    /// Sends a message to every connection of the endpoints at `path`, or of all endpoints, by one
+    /// shared frame for each; gives the number of connections. Errors: `NotFound` for a path that
+    /// is no endpoint, `TooLarge`, `InvalidUtf8`, `Closed`.
+    pub fn broadcast(&self, path: Option<&str>, kind: MessageKind, payload: &[u8]) -> Result<u64> {
+        self.check(kind, payload)?;
+        let endpoints = match path {
+            None => self.endpoints(),
+            Some(path) => vec![self.endpoint(path).ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, format!("There is no endpoint at '{path}'"))
+            })?],
+        };
+        let mut reached = 0;
+        for endpoint in endpoints {
+            let message = encode(endpoint.handler.dialect(), kind, payload);
+            reached += self.broadcast_frame(&endpoint.everyone, &message)?;
+        }
+        Ok(reached)
+    }
+
+    /// Sends an encoded message to everyone of an endpoint; gives their number.
+    pub fn broadcast_frame(
+        &self,
+        everyone: &Arc<crate::hub::Channel>,
+        message: &Message,
+    ) -> Result<u64> {
+        Ok(self.publish_to(everyone, message)?.subscribers)
+    }
+
+    /// Closes a connection behind what was sent to it before. Errors: `NotFound`;
+    /// `InvalidArgument` for a code that an endpoint may not send (RFC 6455 section 7.4).
+    pub fn close_connection(&self, id: &str, code: u16, reason: &str) -> Result<()> {
+        if !close::may_be_sent(code) {
+            let text = format!(
+                "close code cannot be {code}: it is 1000 to 1003, 1007 to 1014 or 3000 to 4999"
+            );
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        self.connection(id)?.close(code, reason);
+        Ok(())
+    }
+
+    /// Binds a connection to a user; one that is bound is moved. Errors: `NotFound`, `Closed`,
+    /// `InvalidArgument` for an empty user.
+    pub fn bind_user(&self, id: &str, user: &str) -> Result<()> {
+        self.connections.bind(&self.connection(id)?, user)
+    }
+
+    /// Unbinds a connection; false if it was bound to nobody. Error: `NotFound`.
+    pub fn unbind_user(&self, id: &str) -> Result<bool> {
+        Ok(self.connections.unbind(&self.connection(id)?))
+    }
+
+    /// At most `limit` users whose ids sort behind `after`, in order, each with the number of its
+    /// connections.
+    pub fn users(&self, after: Option<&str>, limit: usize) -> Vec<(Arc<str>, usize)> {
+        self.connections.users_page(after, limit)
+    }
+
+    /// Users now.
+    pub fn user_count(&self) -> usize {
+        self.connections.users()
+    }
+
+    /// The connections of a user, in the order in which they came.
+    pub fn user_connections(&self, user: &str) -> Vec<Arc<Connection>> {
+        self.connections.of_user(user)
+    }
+
+    /// Makes a connection a member of a channel that exists (or is created, with `auto_create`);
+    /// false if it is one already. Errors: `NotFound`, `ChannelNotFound`, `InvalidName`, `Closed`.
+    pub fn join(&self, id: &str, channel: &str) -> Result<bool> {
+        let connection = self.connection(id)?;
+        connection.join(&self.find(channel)?)
+    }
+
+    /// The same for a channel that comes with its first member and goes with its last, if there is
+    /// none of this name. Errors: `NotFound`, `InvalidName`, `QueueFull` at `max_channels`,
+    /// `Closed`.
+    pub fn join_group(&self, id: &str, group: &str) -> Result<bool> {
+        let connection = self.connection(id)?;
+        loop {
+            let channel = self.hub.group(group)?;
+            match connection.join(&channel) {
+                // Its last member left in between.
+                Err(error) if error.kind() == ErrorKind::ChannelNotFound => {}
+                joined => {
+                    self.hub.reap(&channel);
+                    return joined;
+                }
+            }
+        }
+    }
+
+    /// Ends a membership; false if there was none. Errors: `NotFound`, `ChannelNotFound`.
+    pub fn leave(&self, id: &str, channel: &str) -> Result<bool> {
+        let connection = self.connection(id)?;
+        let channel = self.hub.get(channel).ok_or_else(not_found)?;
+        Ok(self.leave_channel(&connection, &channel))
+    }
+
+    /// Ends a membership; false if there was none.
+    pub fn leave_channel(
+        &self,
+        connection: &Arc<Connection>,
+        channel: &Arc<crate::hub::Channel>,
+    ) -> bool {
+        let left = connection.leave(channel);
+        if left {
+            self.hub.reap(channel);
+        }
+        left
+    }
+
+    /// The connections that are members of a channel. Error: `ChannelNotFound`.
+    pub fn members(&self, channel: &str) -> Result<Vec<Arc<Connection>>> {
+        Ok(self.hub.get(channel).ok_or_else(not_found)?.members())
+    }
+
+    /// Channels that have a member now. Walks through all channels.
+    pub fn group_count(&self) -> usize {
+        const PAGE: usize = 1024;
+        let mut after: Option<String> = None;
+        let mut groups = 0;
+        loop {
+            let page = self.hub.page(after.as_deref(), PAGE);
+            groups += page.iter().filter(|channel| channel.member_count() > 0).count();
+            match page.last() {
+                Some(last) if page.len() == PAGE => after = Some(last.name().to_owned()),
+                _ => return groups,
+            }
+        }
+    }
+
+    /// Takes a connection that ended out of its channels, its user and the registry.
+    pub(in crate::server) fn forget(&self, connection: &Arc<Connection>) {
+        for channel in connection.retire().unwrap_or_default() {
+            self.hub.reap(&channel);
+        }
+        self.connections.remove(connection);
+    }
+}

@@ -1,0 +1,88 @@
+//! How messages are written to the subscribers of a list, and joined into buffers that all of them
+//! share.
+
+use bytes::Bytes;
+
+use crate::wire::websocket::Message;
+use crate::wire::{MessageKind, Position, events, notification, packet_header, stream};
+
+/// Messages of one channel are joined up to this size. Less costs sends; more delays the first
+/// subscriber's bytes.
+const JOIN_BYTES: usize = 256 << 10;
+
+/// How a message is written to the subscribers of a list.
+#[derive(Clone, Copy)]
+pub(super) enum Encoding<'a> {
+    Frame,
+    Stream { channel: u64 },
+    Event { epoch: u64 },
+    Notification { name: &'a str, epoch: u64 },
+    Packet,
+}
+
+impl Encoding<'_> {
+    /// About how many bytes a message takes; of a bare frame, exactly.
+    fn size(self, message: &Message) -> usize {
+        match self {
+            Self::Frame => message.frame().len(),
+            Self::Stream { .. } => message.payload().len() + stream::MESSAGE_HEADER + 10,
+            Self::Notification { name, .. } => message.payload().len() + name.len() + 128,
+            Self::Packet => message.payload().len() + 24,
+            Self::Event { .. } => events::size(message.kind(), message.payload()),
+        }
+    }
+
+    fn append(self, out: &mut Vec<u8>, offset: u64, message: &Message) {
+        match self {
+            Self::Frame => out.extend_from_slice(message.frame()),
+            Self::Stream { channel } => {
+                let header = stream::message_header(channel, offset, message.kind());
+                Message::append(out, MessageKind::Binary, &[&header, message.payload()]);
+            }
+            Self::Notification { name, epoch } => {
+                let position = Position { epoch, offset };
+                let text = notification(Some((name, position)), message.kind(), message.payload());
+                Message::append(out, MessageKind::Text, &[&text]);
+            }
+            Self::Packet => {
+                let header = packet_header(message.payload());
+                Message::append(out, MessageKind::Binary, &[&header, message.payload()]);
+            }
+            Self::Event { epoch } => {
+                let position = Position { epoch, offset };
+                events::append(out, position, message.kind(), message.payload());
+            }
+        }
+    }
+}
+
+/// Joins messages into buffers of about [`JOIN_BYTES`] and hands each on with the number of
+/// messages in it. A bare frame that is alone in its buffer is handed on as it is.
+pub(super) fn join(
+    pending: &[(u64, Message)],
+    encoding: Encoding<'_>,
+    mut send: impl FnMut(&Bytes, u64),
+) {
+    let mut rest = pending;
+    while let Some((_, first)) = rest.first() {
+        let mut total = encoding.size(first);
+        let mut count = 1;
+        while let Some((_, next)) = rest.get(count)
+            && total + encoding.size(next) <= JOIN_BYTES
+        {
+            total += encoding.size(next);
+            count += 1;
+        }
+        let (now, later) = rest.split_at(count);
+        rest = later;
+        if let (Encoding::Frame, [(_, alone)]) = (encoding, now) {
+            send(alone.frame(), 1);
+            continue;
+        }
+        let mut out = Vec::with_capacity(total);
+        for (offset, message) in now {
+            encoding.append(&mut out, *offset, message);
+        }
+        send(&out.into(), count as u64);
+    }
+}

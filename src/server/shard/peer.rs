@@ -1,0 +1,266 @@
+//! Connections with a name: WebSockets of the endpoints, whose handlers know what is said on them.
+//!
+//! What is sent to one of them from anywhere comes through the shard's inbox. The sends of a round
+//! are joined per connection and written together.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::conn::{Conn, Lane};
+use super::subscriptions::Place;
+use super::{Shard, gauges_of};
+use crate::hub::{Connection, Gauges};
+use crate::server::dialect::{Closure, Endpoint};
+use crate::wire::websocket::{self, Message};
+use crate::wire::{MessageKind, close};
+
+/// A frame of this size is sent as it is rather than copied to its neighbours.
+const LARGE: usize = 16 << 10;
+/// Joined sends are written at the latest at this size.
+const MAX_PENDING: usize = 256 << 10;
+/// Buffers that are kept for the next round, and the largest of them.
+const MAX_SPARE: usize = 64;
+const MAX_SPARE_BYTES: usize = 64 << 10;
+
+/// What a shard knows of a connection with a name.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub endpoint: Arc<Endpoint>,
+    pub connection: Arc<Connection>,
+    /// Its place among everyone of the endpoint.
+    pub everyone: Place,
+    /// Its places in the channels it is in, by channel number.
+    pub places: HashMap<u64, Place>,
+    /// Frames of this round that are its alone.
+    pending: Vec<u8>,
+    /// When to ping, or, while a pong is awaited, when that is late.
+    ping_at: u64,
+    /// When the socket last took something of what waits.
+    progress_at: u64,
+}
+
+impl Peer {
+    pub(super) fn new(
+        endpoint: Arc<Endpoint>,
+        connection: Arc<Connection>,
+        everyone: Place,
+        now: u64,
+    ) -> Self {
+        let ping_at = match endpoint.options.ping_interval.as_millis() as u64 {
+            0 => u64::MAX,
+            // At a random moment, so that connections that came together do not stay in step.
+            interval => now + fastrand::u64(1..=interval),
+        };
+        Self {
+            endpoint,
+            connection,
+            everyone,
+            places: HashMap::new(),
+            pending: Vec::new(),
+            ping_at,
+            progress_at: now,
+        }
+    }
+
+    fn heartbeat_at(&self, now: u64) -> u64 {
+        let heartbeat = self.endpoint.options.heartbeat;
+        match heartbeat.is_zero() {
+            true => u64::MAX,
+            false => {
+                let left = heartbeat.saturating_sub(self.connection.since_beat());
+                now.saturating_add(left.as_millis() as u64)
+            }
+        }
+    }
+
+    fn write_due(&self, queued: usize) -> u64 {
+        let wait = self.endpoint.options.write_wait.as_millis() as u64;
+        match queued == 0 || wait == 0 {
+            true => u64::MAX,
+            false => self.progress_at.saturating_add(wait),
+        }
+    }
+
+    /// When something of it must be looked at again.
+    pub(super) fn deadline(&self, queued: usize, now: u64) -> u64 {
+        self.ping_at.min(self.heartbeat_at(now)).min(self.write_due(queued))
+    }
+
+    /// Something came from it.
+    pub(super) fn heard(&mut self, awaited_pong: bool, now: u64) {
+        if awaited_pong {
+            let interval = self.endpoint.options.ping_interval.as_millis() as u64;
+            self.ping_at = now.saturating_add(interval);
+        }
+    }
+
+    /// Its queue was empty and is not any more.
+    pub(super) fn queueing(&mut self, now: u64) -> u64 {
+        self.progress_at = now;
+        self.write_due(1)
+    }
+
+    /// Whether sends of this round wait.
+    pub(super) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Forgets them: the connection takes no more.
+    pub(super) fn drop_pending(&mut self) {
+        self.pending = Vec::new();
+    }
+
+    /// The socket took something.
+    pub(super) fn progressed(&mut self, now: u64) {
+        self.progress_at = now;
+    }
+}
+
+impl Conn {
+    pub(super) fn peer_mut(&mut self) -> Option<&mut Peer> {
+        match &mut self.lane {
+            Lane::Peer(peer) if !self.dead => Some(peer),
+            _ => None,
+        }
+    }
+}
+
+impl Shard {
+    /// The socket of a connection, while it is open.
+    pub(super) fn token_of(&self, connection: &Arc<Connection>) -> Option<usize> {
+        let token = connection.home().token as usize;
+        match self.conns.get(token) {
+            Some(Conn { lane: Lane::Peer(peer), dead: false, .. })
+                if Arc::ptr_eq(&peer.connection, connection) =>
+            {
+                Some(token)
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes a message for one connection: it waits for its neighbours until the end of the round.
+    pub(super) fn send_direct(&mut self, token: usize, message: &Message) {
+        let Some(peer) = self.conns.get_mut(token).and_then(Conn::peer_mut) else { return };
+        let traffic = peer.connection.traffic();
+        Gauges::add(&traffic.messages_out, 1);
+        Gauges::add(&traffic.bytes_out, message.frame().len() as u64);
+        if message.frame().len() >= LARGE {
+            self.flush_peer(token);
+            self.send_shared(token, message.frame());
+        } else {
+            if peer.pending.is_empty() {
+                if peer.pending.capacity() == 0 {
+                    peer.pending = self.spare.pop().unwrap_or_default();
+                }
+                self.unwritten.push(token as u32);
+            }
+            peer.pending.extend_from_slice(message.frame());
+            if peer.pending.len() >= MAX_PENDING {
+                self.flush_peer(token);
+            }
+        }
+        Gauges::add(&self.gauges().delivered, 1);
+    }
+
+    /// Writes the sends that a connection has waiting.
+    pub(super) fn flush_peer(&mut self, token: usize) {
+        let Some(peer) = self.conns.get_mut(token).and_then(Conn::peer_mut) else { return };
+        if peer.pending.is_empty() {
+            return;
+        }
+        let mut pending = std::mem::take(&mut peer.pending);
+        self.send_own(token, &pending);
+        pending.clear();
+        if self.spare.len() < MAX_SPARE && pending.capacity() <= MAX_SPARE_BYTES {
+            self.spare.push(pending);
+        }
+    }
+
+    /// Writes the sends of all connections.
+    pub(super) fn flush_peers(&mut self) {
+        let mut tokens = std::mem::take(&mut self.unwritten);
+        for token in tokens.drain(..) {
+            self.flush_peer(token as usize);
+        }
+        self.unwritten = tokens;
+    }
+
+    /// Tells the handler that a connection has come to its end, and takes it out of everything. The
+    /// socket stays, for the closing handshake. Does nothing to other lanes.
+    pub(super) fn end_peer(&mut self, token: usize, closure: impl FnOnce() -> Closure) {
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        if !matches!(conn.lane, Lane::Peer(_)) {
+            return;
+        }
+        let Lane::Peer(peer) = std::mem::replace(&mut conn.lane, Lane::Closing) else { return };
+        let Peer { endpoint, connection, everyone, places, .. } = *peer;
+        let closure = closure();
+        endpoint.handler.closing(&connection, &closure);
+        // Each removal may move another subscriber, never this connection, which has no lane for it
+        // any more.
+        self.remove_everyone(everyone);
+        for place in places.into_values() {
+            self.remove_member(place, connection.dialect());
+        }
+        self.service.forget(&connection);
+        let service = Arc::clone(&self.service);
+        endpoint.handler.closed(&service, &connection, &closure);
+    }
+
+    /// Who stands behind a socket, if it is one of an endpoint.
+    pub(super) fn peer(&self, token: usize) -> Option<(Arc<Endpoint>, Arc<Connection>)> {
+        match self.conns.get(token) {
+            Some(Conn { lane: Lane::Peer(peer), dead: false, .. }) => {
+                Some((Arc::clone(&peer.endpoint), Arc::clone(&peer.connection)))
+            }
+            _ => None,
+        }
+    }
+
+    /// A message came from a connection.
+    pub(super) fn on_peer_message(&mut self, token: usize, kind: MessageKind, data: &[u8]) {
+        let Some((endpoint, connection)) = self.peer(token) else { return };
+        Gauges::add(&connection.traffic().messages_in, 1);
+        endpoint.handler.message(&self.service, &connection, kind, data);
+    }
+
+    /// Looks after the times of a connection.
+    pub(super) fn on_peer_timeout(&mut self, token: usize) {
+        let now = self.now;
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        let queued = conn.queued();
+        let awaiting_pong = conn.awaiting_pong;
+        let Lane::Peer(peer) = &mut conn.lane else { return };
+        if peer.heartbeat_at(now) <= now {
+            self.close_websocket(token, close::NO_HEARTBEAT, "no heartbeat");
+            return;
+        }
+        if peer.write_due(queued) <= now {
+            Gauges::add(&gauges_of(&self.service, self.id).closed_slow, 1);
+            self.end_peer(token, || Closure {
+                code: 1006,
+                reason: "client takes nothing".into(),
+                by_peer: false,
+            });
+            self.kill(token);
+            return;
+        }
+        if peer.ping_at <= now {
+            if awaiting_pong {
+                self.close_websocket(token, close::NO_PONG, "no pong");
+                return;
+            }
+            let wait = peer.endpoint.options.pong_wait.as_millis() as u64;
+            peer.ping_at = now + wait;
+            conn.awaiting_pong = true;
+            self.send_own(token, websocket::PING);
+        }
+        if let Some(conn) = self.conns.get_mut(token) {
+            let queued = conn.queued();
+            if let Lane::Peer(peer) = &conn.lane {
+                conn.deadline = peer.deadline(queued, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! Who subscribes to what on this shard: each channel's lists of connections, and each connection's
+//! places in them.
+
+use std::sync::Arc;
+
+use super::Shard;
+use super::conn::{Conn, Lane};
+use crate::hub::{Channel, Connection, Gauges, NO_SLOT, Start};
+use crate::wire::Dialect;
+use crate::wire::websocket::Message;
+
+/// A channel's subscribers on this shard.
+#[derive(Debug)]
+pub(super) struct Local {
+    pub channel: Arc<Channel>,
+    /// Messages of this round, in order.
+    pub pending: Vec<(u64, Message)>,
+    /// Bit n: list n is not empty. Most channels have one list, and the others are not touched.
+    occupied: u8,
+    /// Somebody is about to subscribe: the entry stays although it may be empty.
+    joining: bool,
+    /// The subscribed connections, by what they get.
+    lists: [Vec<u32>; LISTS],
+}
+
+/// Where a subscriber stands: the channel's entry in the shard, and its place in that list.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub slot: u32,
+    pub index: u32,
+}
+
+/// What a subscriber gets of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum List {
+    /// The bare WebSocket frame.
+    Listeners,
+    /// A packet of the stream protocol.
+    Streams,
+    /// A server-sent event.
+    Events,
+    /// The bare frame, for connections that have a name.
+    Frames,
+    /// The session dialect's notification.
+    Notifications,
+    /// The packet dialect's packet.
+    Packets,
+    /// The frame of an endpoint's own channel, which is encoded for its dialect already.
+    Everyone,
+}
+
+const LISTS: usize = 7;
+
+impl List {
+    const ALL: [Self; LISTS] = [
+        Self::Listeners,
+        Self::Streams,
+        Self::Events,
+        Self::Frames,
+        Self::Notifications,
+        Self::Packets,
+        Self::Everyone,
+    ];
+
+    /// Where the members of a channel stand that speak `dialect`.
+    fn of(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Session => Self::Notifications,
+            Dialect::Packet => Self::Packets,
+            Dialect::Gateway | Dialect::Host => Self::Frames,
+        }
+    }
+
+    /// Whether its subscribers are connections with a name.
+    pub fn has_peers(self) -> bool {
+        matches!(self, Self::Frames | Self::Notifications | Self::Packets | Self::Everyone)
+    }
+}
+
+impl Local {
+    fn new(channel: Arc<Channel>) -> Self {
+        Self {
+            channel,
+            pending: Vec::new(),
+            occupied: 0,
+            joining: false,
+            lists: Default::default(),
+        }
+    }
+
+    /// The connections in a list.
+    pub fn tokens(&self, list: List) -> &[u32] {
+        self.lists.get(list as usize).map_or(&[], Vec::as_slice)
+    }
+
+    fn push(&mut self, list: List, token: u32) -> u32 {
+        self.occupied |= 1 << list as u8;
+        let Some(tokens) = self.lists.get_mut(list as usize) else { return 0 };
+        tokens.push(token);
+        tokens.len() as u32 - 1
+    }
+
+    /// Takes a connection out; gives the one that took its place.
+    fn swap_remove(&mut self, list: List, index: usize) -> Option<u32> {
+        let tokens = self.lists.get_mut(list as usize)?;
+        if index >= tokens.len() {
+            debug_assert!(false, "a subscriber stands where its list ends");
+            return None;
+        }
+        tokens.swap_remove(index);
+        if tokens.is_empty() {
+            self.occupied &= !(1 << list as u8);
+        }
+        tokens.get(index).copied()
+    }
+
+    /// The lists that have somebody in them.
+    pub fn occupied(&self) -> impl Iterator<Item = List> + use<> {
+        let occupied = self.occupied;
+        List::ALL.into_iter().filter(move |&list| occupied & (1 << list as u8) != 0)
+    }
+
+    /// Lends a list out; nobody may be added or removed until it is given back.
+    pub fn lend(&mut self, list: List) -> Vec<u32> {
+        self.lists.get_mut(list as usize).map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Takes a lent list back.
+    pub fn give_back(&mut self, list: List, tokens: Vec<u32>) {
+        if let Some(place) = self.lists.get_mut(list as usize) {
+            *place = tokens;
+        }
+    }
+
+    fn subscribers(&self) -> usize {
+        self.lists.iter().map(Vec::len).sum()
+    }
+
+    fn is_deserted(&self) -> bool {
+        !self.joining && self.subscribers() == 0
+    }
+
+    /// Forgets all subscribers of a shard that ends.
+    pub(super) fn abandon(self, shard: usize, gauges: &Gauges) {
+        let subscribers = self.subscribers();
+        for left in (0..subscribers).rev() {
+            self.channel.unsubscribe(shard, left == 0);
+        }
+        let uncounted = self.tokens(List::Everyone).len();
+        Gauges::sub(&gauges.subscribers, (subscribers - uncounted) as u64);
+    }
+}
+
+impl Shard {
+    /// Makes the connection a listener, from the message after the returned position on. `None`
+    /// when the channel is deleted or the connection has come to its end.
+    pub(super) fn subscribe_listener(
+        &mut self,
+        token: usize,
+        channel: &Arc<Channel>,
+    ) -> Option<Start> {
+        let (start, place) = self.subscribe(token, channel, List::Listeners)?;
+        if let Some(conn) = self.conns.get_mut(token) {
+            conn.lane = Lane::Listener(place);
+        }
+        Some(start)
+    }
+
+    /// Makes the connection a stream of server-sent events.
+    pub(super) fn subscribe_events(
+        &mut self,
+        token: usize,
+        channel: &Arc<Channel>,
+    ) -> Option<Start> {
+        let (start, place) = self.subscribe(token, channel, List::Events)?;
+        if let Some(conn) = self.conns.get_mut(token) {
+            conn.lane = Lane::Events(place);
+        }
+        Some(start)
+    }
+
+    /// Adds the channel to a stream connection's subscriptions; harmless when it is there.
+    pub(super) fn subscribe_stream(
+        &mut self,
+        token: usize,
+        channel: &Arc<Channel>,
+    ) -> Option<Start> {
+        let has = |shard: &Self| match &shard.conns.get(token)?.lane {
+            Lane::Stream(places) => Some(places.contains_key(&channel.id())),
+            _ => None,
+        };
+        if has(self)? {
+            // What was published before this answer is delivered before it.
+            let mut before = Vec::new();
+            let position = channel.position(|| self.inbox.take(&mut before));
+            self.fan_out(before);
+            return Some(Start { position });
+        }
+        let (start, place) = self.subscribe(token, channel, List::Streams)?;
+        if let Some(Lane::Stream(places)) = self.conns.get_mut(token).map(|conn| &mut conn.lane) {
+            places.insert(channel.id(), place);
+        }
+        Some(start)
+    }
+
+    /// Lets the connection receive what goes to everyone of its endpoint.
+    pub(super) fn subscribe_everyone(
+        &mut self,
+        token: usize,
+        channel: &Arc<Channel>,
+    ) -> Option<Place> {
+        self.subscribe(token, channel, List::Everyone).map(|(_, place)| place)
+    }
+
+    /// The shard's entry of a channel.
+    fn local(&mut self, channel: &Arc<Channel>) -> u32 {
+        match channel.slot(self.id) {
+            NO_SLOT => {
+                let slot = self.locals.insert(Local::new(Arc::clone(channel)));
+                channel.set_slot(self.id, slot as u32);
+                slot as u32
+            }
+            slot => slot,
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        token: usize,
+        channel: &Arc<Channel>,
+        list: List,
+    ) -> Option<(Start, Place)> {
+        let mut before = Vec::new();
+        let start = channel.subscribe(self.id, || self.inbox.take(&mut before)).ok()?;
+        let slot = self.local(channel);
+        self.locals.get_mut(slot as usize)?.joining = true;
+        // Everything published before the subscription goes to the earlier subscribers first. One
+        // of them may fail and leave: were the last one to take the entry along, this shard would
+        // no longer be told of the channel. The subscriber itself may fail as well.
+        self.fan_out(before);
+        let remains = self.conns.get(token).is_some_and(Conn::may_subscribe);
+        let local = self.locals.get_mut(slot as usize)?;
+        local.joining = false;
+        if !remains {
+            let deserted = local.is_deserted();
+            if deserted {
+                channel.set_slot(self.id, NO_SLOT);
+                self.locals.remove(slot as usize);
+            }
+            channel.unsubscribe(self.id, deserted);
+            return None;
+        }
+        let place = self.place(token, slot, list)?;
+        Some((start, place))
+    }
+
+    /// Puts a connection at the end of a list.
+    fn place(&mut self, token: usize, slot: u32, list: List) -> Option<Place> {
+        let index = self.locals.get_mut(slot as usize)?.push(list, token as u32);
+        if list != List::Everyone {
+            Gauges::add(&self.gauges().subscribers, 1);
+        }
+        Some(Place { slot, index })
+    }
+
+    /// Carries out a membership that was decided anywhere. It stands in the inbox between the
+    /// publications that its member does not get and those that it gets.
+    pub(super) fn join(&mut self, connection: &Arc<Connection>, channel: &Arc<Channel>) {
+        let slot = channel.slot(self.id);
+        self.fan_out_channel(slot);
+        let token = self.token_of(connection);
+        let place = token.and_then(|token| {
+            let slot = self.local(channel);
+            Some((token, self.place(token, slot, List::of(connection.dialect()))?))
+        });
+        match place {
+            Some((token, place)) => {
+                channel.member_joined(self.id);
+                if let Some(peer) = self.conns.get_mut(token).and_then(Conn::peer_mut) {
+                    peer.places.insert(channel.id(), place);
+                }
+            }
+            None => {
+                // Fanning out may have let go of the last subscriber.
+                let last = match self.locals.get(channel.slot(self.id) as usize) {
+                    Some(local) => local.is_deserted(),
+                    None => true,
+                };
+                channel.member_missed(self.id, last);
+            }
+        }
+    }
+
+    pub(super) fn leave(&mut self, connection: &Arc<Connection>, channel: &Arc<Channel>) {
+        let Some(token) = self.token_of(connection) else { return };
+        self.fan_out_channel(channel.slot(self.id));
+        // Fanning out may have ended the connection.
+        let Some(peer) = self.conns.get_mut(token).and_then(Conn::peer_mut) else { return };
+        if let Some(place) = peer.places.remove(&channel.id()) {
+            self.remove_member(place, connection.dialect());
+        }
+    }
+
+    pub(super) fn remove_member(&mut self, place: Place, dialect: Dialect) {
+        self.remove(place, List::of(dialect));
+    }
+
+    pub(super) fn remove_everyone(&mut self, place: Place) {
+        self.remove(place, List::Everyone);
+    }
+
+    /// Ends all subscriptions of a connection.
+    pub(super) fn unsubscribe_all(&mut self, token: usize) {
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        match &mut conn.lane {
+            Lane::Listener(place) => {
+                let place = *place;
+                conn.lane = Lane::Closing;
+                self.remove(place, List::Listeners);
+            }
+            Lane::Events(place) => {
+                let place = *place;
+                conn.lane = Lane::Lingering;
+                self.remove(place, List::Events);
+            }
+            Lane::Stream(places) => {
+                // Each removal may move another subscriber, never this connection, whose places
+                // are taken first.
+                let places = std::mem::take(&mut **places);
+                conn.lane = Lane::Closing;
+                for place in places.into_values() {
+                    self.remove(place, List::Streams);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends one subscription of a stream connection; false when there is none.
+    pub(super) fn unsubscribe_stream(&mut self, token: usize, channel: u64) -> bool {
+        let place = match self.conns.get_mut(token).map(|conn| &mut conn.lane) {
+            Some(Lane::Stream(places)) => places.remove(&channel),
+            _ => None,
+        };
+        match place {
+            Some(place) => {
+                self.remove(place, List::Streams);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Takes a subscriber out of its list; the list's last one moves to its place.
+    fn remove(&mut self, place: Place, list: List) {
+        let slot = place.slot as usize;
+        let Some(local) = self.locals.get_mut(slot) else { return };
+        let moved = local.swap_remove(list, place.index as usize);
+        let deserted = local.is_deserted();
+        let channel = Arc::clone(&local.channel);
+        if let Some(moved) = moved.and_then(|token| self.conns.get_mut(token as usize)) {
+            match &mut moved.lane {
+                Lane::Listener(other) | Lane::Events(other) => other.index = place.index,
+                Lane::Stream(places) => {
+                    if let Some(other) = places.get_mut(&channel.id()) {
+                        other.index = place.index;
+                    }
+                }
+                Lane::Peer(peer) => match list {
+                    List::Everyone => peer.everyone.index = place.index,
+                    _ => {
+                        if let Some(other) = peer.places.get_mut(&channel.id()) {
+                            other.index = place.index;
+                        }
+                    }
+                },
+                _ => debug_assert!(false, "a subscriber listens, streams or takes events"),
+            }
+        }
+        if deserted {
+            channel.set_slot(self.id, NO_SLOT);
+            self.locals.remove(slot);
+        }
+        channel.unsubscribe(self.id, deserted);
+        if list != List::Everyone {
+            Gauges::sub(&self.gauges().subscribers, 1);
+        }
+    }
+}
