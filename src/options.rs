@@ -20,6 +20,8 @@ pub struct OptionSpec {
     pub section: &'static str,
     /// Whether it can be changed while the object runs.
     pub live: bool,
+    /// Whether it is several values, separated by commas.
+    pub list: bool,
 }
 
 /// The type of an option's value.
@@ -134,7 +136,7 @@ impl OptionSpec {
         default: &'static str,
         help: &'static str,
     ) -> Self {
-        Self { key, kind, default, help, section: "", live: false }
+        Self { key, kind, default, help, section: "", live: false, list: false }
     }
 
     /// A number from `min` to `max`.
@@ -176,6 +178,11 @@ impl OptionSpec {
     /// The same option, which can be changed while the object runs.
     pub const fn live(self) -> Self {
         Self { live: true, ..self }
+    }
+
+    /// The same option, which is several values, separated by commas.
+    pub const fn list(self) -> Self {
+        Self { list: true, ..self }
     }
 
     /// What values are accepted, in words.

@@ -2,7 +2,10 @@
 
 mod bench;
 mod calls;
+mod config;
+mod daemon;
 mod general;
 mod kit;
 mod listen;
+mod log_format;
 mod serve;

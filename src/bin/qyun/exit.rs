@@ -19,6 +19,14 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// The exit with that code; what is none of the list is a failure.
+    pub fn from_code(code: u64) -> Self {
+        [Self::Usage, Self::Connect, Self::NotFound, Self::Exists, Self::Timeout]
+            .into_iter()
+            .find(|exit| *exit as u64 == code)
+            .unwrap_or(Self::Failed)
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Quiet => "quiet",
@@ -60,12 +68,14 @@ impl Failure {
         self
     }
 
-    /// Tells it on stderr, as a JSON object if asked, and gives the exit code.
+    /// Tells it on stderr, as a JSON object if asked, and gives the exit code. One without a text
+    /// has been told already.
     pub fn report(&self, json: bool) -> ExitCode {
         let mut stderr = std::io::stderr();
         // Nobody is left to tell when stderr is closed.
         let _ = match (self.exit, json) {
             (Exit::Quiet, _) => Ok(()),
+            _ if self.text.is_empty() => Ok(()),
             (exit, true) => {
                 let error = serde_json::json!({
                     "error": exit.name(), "message": self.text, "exit_code": exit as u8,

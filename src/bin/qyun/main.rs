@@ -3,14 +3,19 @@
 
 mod bench;
 mod channels;
+mod config;
+mod daemon;
 mod duration;
 mod exit;
 mod limits;
 mod listen;
+mod log_output;
 mod output;
+mod procfs;
 mod remote;
 mod send;
 mod serve;
+mod serving;
 mod settings;
 mod stdin;
 
@@ -23,6 +28,7 @@ use exit::Failure;
 const EXAMPLES: &str = "\
 Examples:
   qyun serve                              serve on 127.0.0.1:8000
+  qyun start --config qyun.toml           serve in the background
   qyun create news                        create the channel 'news'
   qyun listen news                        print what is published on it
   qyun send news 'hello, world'           publish
@@ -34,9 +40,11 @@ Exit codes:
   4 no such channel  5 it exists already    6 timed out
 
 Environment:
-  QYUN_HOST    the server that the commands talk to (like --host)
-  QYUN_LISTEN  where 'qyun serve' listens (like --listen)
-  RUST_LOG     what is logged, for example 'warn' or 'qyun=debug'";
+  QYUN_HOST       the server that the commands talk to (like --host)
+  QYUN_CONFIG     the configuration file of a server (like --config)
+  QYUN_<OPTION>   an option of a server, for example QYUN_LISTEN (like --listen)
+  WEBSOCKET_ADDR  where a server listens, unless QYUN_LISTEN says
+  RUST_LOG        what is logged, for example 'warn' or 'qyun=debug'";
 
 /// Channels over WebSocket and HTTP: everyone who listens to a channel gets every message sent to
 /// it, in one order.
@@ -50,6 +58,13 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Serve(serve::Args),
+    Start(daemon::start::Args),
+    Stop(daemon::stop::Args),
+    Status(daemon::status::Args),
+    Reload(daemon::reload::Args),
+    Config(config::Args),
+    #[command(name = daemon::start::CHILD, hide = true)]
+    DaemonChild(daemon::start::Args),
     Create(channels::Create),
     Delete(channels::Delete),
     Send(send::Args),
@@ -82,6 +97,11 @@ impl Command {
     fn json(&self) -> bool {
         match self {
             Self::Serve(args) => args.json,
+            Self::Start(args) | Self::DaemonChild(args) => args.json,
+            Self::Stop(args) => args.place.json,
+            Self::Status(args) => args.place.json,
+            Self::Reload(args) => args.place.json,
+            Self::Config(args) => args.json(),
             Self::Create(args) => args.remote.json,
             Self::Delete(args) => args.remote.json,
             Self::Send(args) => args.remote.json,
@@ -97,6 +117,12 @@ impl Command {
     fn run(self) -> Result<(), Failure> {
         match self {
             Self::Serve(args) => args.run(),
+            Self::Start(args) => args.run(),
+            Self::DaemonChild(args) => serve::run_as_daemon(&args),
+            Self::Stop(args) => args.run(),
+            Self::Status(args) => args.run(),
+            Self::Reload(args) => args.run(),
+            Self::Config(args) => args.run(),
             Self::Create(args) => args.run(),
             Self::Delete(args) => args.run(),
             Self::Send(args) => args.run(),
@@ -110,21 +136,11 @@ impl Command {
     }
 }
 
-/// Logs go to stderr. `filter` is what the command was told; without it RUST_LOG decides, then
-/// `default`.
-fn start_log(filter: Option<&str>, default: &str) {
-    use env_logger::{Builder, Env};
-    match filter {
-        Some(filter) => Builder::new().parse_filters(filter).init(),
-        None => Builder::from_env(Env::default().default_filter_or(default)).init(),
-    }
-}
-
 fn main() -> ExitCode {
     let command = Cli::parse().command;
-    match &command {
-        Command::Serve(args) => start_log(args.log.as_deref(), "warn,qyun=info"),
-        _ => start_log(None, "warn"),
+    // A server configures its log itself.
+    if !matches!(command, Command::Serve(_) | Command::DaemonChild(_)) {
+        log_output::start("warn");
     }
     let json = command.json();
     match command.run() {

@@ -8,7 +8,9 @@ use crate::output;
 
 /// List the options of a server, or of a client.
 #[derive(clap::Args)]
-#[command(after_help = "A server takes them as 'qyun serve --set KEY=VALUE'.")]
+#[command(
+    after_help = "A server takes them as flags, variables, and in a file: see 'qyun config default'."
+)]
 pub struct Args {
     /// The options of a client in place of those of a server
     #[arg(long)]

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::plan::Plan;
-use super::procfs;
 use crate::exit::Failure;
+use crate::procfs;
 
 /// Time in ns since the start of a run, and its phases.
 pub struct Clock {

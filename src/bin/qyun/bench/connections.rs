@@ -5,10 +5,10 @@ use std::time::Instant;
 use super::clock::{Clock, Usage};
 use super::dial::dial;
 use super::plan::Plan;
-use super::procfs::Memory;
 use super::report::{Report, number};
 use super::target::Target;
 use crate::exit::Failure;
+use crate::procfs::Memory;
 
 /// Connects `idle` listeners and holds them, then tells how the server's memory has grown.
 pub fn idle(target: &Target, plan: &Plan, idle: usize) -> Result<Report, Failure> {

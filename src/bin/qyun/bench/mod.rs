@@ -17,7 +17,6 @@ mod outbox;
 mod pace;
 mod payload;
 mod plan;
-mod procfs;
 mod publish_only;
 mod publisher;
 mod report;

@@ -1,0 +1,183 @@
+//! A server that runs and its configuration: what it tells of itself, and how it takes a new one.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use qyun::ErrorKind;
+use qyun::options::OptionSpec;
+use qyun::server::Server;
+use serde_json::{Value, json};
+
+use crate::config::{self, Config, Setting, Sources};
+use crate::exit::Failure;
+use crate::log_output;
+use crate::procfs;
+
+pub struct Serving {
+    server: Server,
+    shards: usize,
+    sources: Sources,
+    config: Mutex<Config>,
+    started: Instant,
+    stopping: AtomicBool,
+}
+
+/// What a reload did.
+struct Reloaded {
+    changed: Vec<&'static str>,
+    needs_restart: Vec<&'static str>,
+}
+
+impl Serving {
+    pub fn start(sources: Sources, config: Config) -> Result<Self, Failure> {
+        let shards = match config.server.shards {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            shards => shards,
+        };
+        let listen = &config.server.listen;
+        let server = Server::start(config.server.clone())
+            .map_err(|error| Failure::from(error.context(format!("listening on {listen}"))))?;
+        for name in &config.create {
+            create(&server, name)?;
+        }
+        Ok(Self {
+            server,
+            shards,
+            sources,
+            config: Mutex::new(config),
+            started: Instant::now(),
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    pub fn shards(&self) -> usize {
+        self.shards
+    }
+
+    fn config(&self) -> MutexGuard<'_, Config> {
+        self.config.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells that it stops from now on; gives how long it may wait for its clients.
+    pub fn begin_stop(&self) -> Duration {
+        self.stopping.store(true, Relaxed);
+        self.config().drain
+    }
+
+    /// What the control socket is asked.
+    pub fn answer(&self, question: &str) -> Value {
+        match question {
+            "status" => self.status(),
+            "reload" => self.reload(),
+            _ => json!({ "message": format!("no question '{}'", question.escape_debug()) }),
+        }
+    }
+
+    fn status(&self) -> Value {
+        let address = self.server.local_addr();
+        let counters = self.server.service().counters();
+        let uptime = self.started.elapsed().as_secs_f64();
+        // Nothing of a process without /proc.
+        let cpu = procfs::cpu_seconds(std::process::id()).ok();
+        let memory = procfs::Memory::of(std::process::id()).ok();
+        let config = self.sources.file.as_ref().map(|path| path.to_string_lossy());
+        json!({
+            "running": true,
+            "state": if self.stopping.load(Relaxed) { "stopping" } else { "running" },
+            "pid": std::process::id(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_seconds": uptime,
+            "cpu_seconds": cpu,
+            "cpu_percent": cpu.map(|cpu| 100.0 * cpu / uptime.max(0.001)),
+            "memory_bytes": memory.map(|memory| memory.rss),
+            "address": address.to_string(),
+            "ports": { "http": address.port() },
+            "clients": counters.connections,
+            "groups": counters.channels,
+            "subscribers": counters.subscribers,
+            "config": config,
+        })
+    }
+
+    /// Reads the configuration again, and tells what came of it; the log does, too.
+    pub fn reload(&self) -> Value {
+        match self.take_over() {
+            Ok(Reloaded { changed, needs_restart }) => {
+                let (now, later) = (changed.join(", "), needs_restart.join(", "));
+                log::info!(
+                    target: "qyun", changed = now.as_str(), needs_restart = later.as_str();
+                    "configuration reloaded"
+                );
+                json!({ "ok": true, "changed": changed, "needs_restart": needs_restart })
+            }
+            Err(failure) => {
+                log::error!(target: "qyun", "configuration not reloaded: {}", failure.text);
+                let code = failure.exit as u8;
+                json!({ "ok": false, "message": failure.text, "exit_code": code })
+            }
+        }
+    }
+
+    /// Takes over what the sources say now: all that can change, or nothing if there is a fault.
+    fn take_over(&self) -> Result<Reloaded, Failure> {
+        let mut config = self.config();
+        let mut new = self.sources.load()?;
+        let needs_restart = self.keep_fixed(&config.settings, &mut new);
+        let changed: Vec<_> = new
+            .settings
+            .iter()
+            .filter(|(key, new)| {
+                config.settings.get(**key).is_some_and(|old| old.value != new.value)
+            })
+            .map(|(key, _)| *key)
+            .collect();
+        // What can fail comes first.
+        log_output::configure(&new.log)?;
+        for name in &new.create {
+            create(&self.server, name)?;
+        }
+        *config = new;
+        Ok(Reloaded { changed, needs_restart })
+    }
+
+    /// Puts the values of `old` back that cannot change while the server runs; gives their keys.
+    fn keep_fixed(
+        &self,
+        old: &BTreeMap<&'static str, Setting>,
+        new: &mut Config,
+    ) -> Vec<&'static str> {
+        let mut fixed = Vec::new();
+        let mut settings = new.settings.clone();
+        for spec in config::all().filter(|spec| !is_live(spec)) {
+            if let (Some(old), Some(setting)) = (old.get(spec.key), settings.get_mut(spec.key))
+                && old.value != setting.value
+            {
+                *setting = old.clone();
+                fixed.push(spec.key);
+            }
+        }
+        *new = Config::new(&self.sources, settings);
+        fixed
+    }
+}
+
+/// Whether an option can change while the server runs. Those of the server itself cannot, yet.
+fn is_live(spec: &OptionSpec) -> bool {
+    spec.live && !qyun::server::OPTIONS.iter().any(|of_server| of_server.key == spec.key)
+}
+
+/// Creates a channel that may be there already.
+fn create(server: &Server, name: &str) -> Result<(), Failure> {
+    match server.service().create_channel(name) {
+        Err(error) if error.kind() != ErrorKind::ChannelExists => {
+            Err(error.context(format!("creating channel '{name}'")).into())
+        }
+        _ => Ok(()),
+    }
+}
