@@ -155,13 +155,15 @@ pub const OPTIONS: &[OptionSpec] = &[
         "",
         "Addresses and networks, comma-separated, whose Forwarded or X-Forwarded-For is believed.",
     )
-    .within("server"),
+    .within("server")
+    .list(),
     OptionSpec::text(
         "origins",
         "",
         "Origins that web pages may open WebSockets from, comma-separated; empty is any.",
     )
     .within("server")
+    .list()
     .live(),
 ];
 

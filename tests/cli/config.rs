@@ -47,7 +47,9 @@ fn every_option_is_a_key_a_variable_and_a_flag() {
             OptionKind::Integer { max, .. } => max.to_string(),
             OptionKind::Boolean => (spec.default == "false").to_string(),
             OptionKind::Choice(words) => words[1].to_string(),
-            OptionKind::Text => "[::1]:9".into(),
+            OptionKind::Text if spec.key == "listen" => "[::1]:9".into(),
+            OptionKind::Text if spec.key == "trusted_proxies" => "10.0.0.0/8".into(),
+            OptionKind::Text => "/other".into(),
         };
         let key = spec.key;
         let quote =
@@ -248,10 +250,7 @@ fn a_file_that_cannot_be_read_is_named() {
     for (name, told) in [("none.toml", "cannot read it: No such file"), (".", "cannot read it: ")] {
         let file = folder.path(name);
         let ran = run(&["serve", "--config", &file]).ends_with(2);
-        assert!(
-            ran.stderr.contains(&format!("{}: {told}", file.trim_end_matches("/."))),
-            "{ran:?}"
-        );
+        assert!(ran.stderr.contains(&format!("{}: {told}", file)), "{ran:?}");
     }
     let file = folder.path("latin1.toml");
     std::fs::write(&file, b"[log]\nlog_file = \"\xe9\"").unwrap();

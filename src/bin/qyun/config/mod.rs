@@ -243,11 +243,25 @@ fn check(spec: &OptionSpec, value: &str) -> Result<String, String> {
             }
             Ok(value.into())
         }
-        _ => Ok(match read {
-            OptionValue::Integer(number) => number.to_string(),
-            OptionValue::Boolean(on) => on.to_string(),
-            OptionValue::Text(text) => text.into(),
-        }),
+        // The server may refuse more than the kind of the option tells.
+        key if of_server(key) => ServerOptions::default()
+            .set(key, value)
+            .map(|()| plain(read))
+            .map_err(|error| error.to_string()),
+        _ => Ok(plain(read)),
+    }
+}
+
+fn of_server(key: &str) -> bool {
+    qyun::server::OPTIONS.iter().any(|spec| spec.key == key)
+}
+
+/// A value as text, always the same for the same.
+fn plain(value: OptionValue<'_>) -> String {
+    match value {
+        OptionValue::Integer(number) => number.to_string(),
+        OptionValue::Boolean(on) => on.to_string(),
+        OptionValue::Text(text) => text.into(),
     }
 }
 
