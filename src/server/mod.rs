@@ -115,11 +115,17 @@ impl Server {
     /// Stops accepting, sends what is queued and a Close to every client, waits up to `drain` for
     /// them to go, closes the rest and joins every thread. True if all went by themselves. Calling
     /// it again, or from several threads, is harmless: all return when the server is stopped.
+    ///
+    /// On a delivery thread it waits for all but the callback that calls it. In an inline callback
+    /// it only asks, and returns false: it would wait for itself.
     pub fn stop(&self, drain: Duration) -> bool {
         self.service.close();
         self.control.request_stop(drain);
         for waker in &self.wakers {
             let _ = waker.wake();
+        }
+        if thread::must_not_wait() {
+            return false;
         }
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         for thread in threads.drain(..) {
@@ -127,6 +133,9 @@ impl Server {
                 log::error!(target: "qyun::server", "a shard panicked");
             }
         }
+        drop(threads);
+        // The callbacks have been told of every end.
+        self.service.delivery().stop();
         self.control.was_clean()
     }
 }

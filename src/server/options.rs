@@ -29,6 +29,10 @@ pub struct ServerOptions {
     pub idle_timeout: Duration,
     pub trusted_proxies: Vec<String>,
     pub origins: Vec<String>,
+    pub delivery_threads: usize,
+    pub delivery_bytes: usize,
+    pub packet_path: String,
+    pub packet_max_bytes: usize,
 }
 
 const DAY_MS: u64 = 86_400_000;
@@ -165,6 +169,32 @@ pub const OPTIONS: &[OptionSpec] = &[
     .within("server")
     .list()
     .live(),
+    OptionSpec::integer(
+        "delivery_threads",
+        0,
+        256,
+        "0",
+        "Threads that run the program's callbacks, in order for each connection; 0 is one per core.",
+    )
+    .within("server"),
+    OptionSpec::integer(
+        "delivery_bytes",
+        0,
+        GIB,
+        "16777216",
+        "What may wait for the program's callbacks before connections are no longer read.",
+    )
+    .within("limits"),
+    OptionSpec::text("packet_path", "/join", "Where the packet dialect is spoken; empty is nowhere.")
+        .within("dialects"),
+    OptionSpec::integer(
+        "packet_max_bytes",
+        14,
+        GIB,
+        "524288",
+        "Largest packet of the packet dialect, header included, whoever sends it.",
+    )
+    .within("limits"),
 ];
 
 impl Default for ServerOptions {
@@ -189,6 +219,10 @@ impl Default for ServerOptions {
             idle_timeout: Duration::ZERO,
             trusted_proxies: Vec::new(),
             origins: Vec::new(),
+            delivery_threads: 0,
+            delivery_bytes: 0,
+            packet_path: String::new(),
+            packet_max_bytes: 0,
         };
         for spec in OPTIONS {
             let read = options.set(spec.key, spec.default);
@@ -238,6 +272,10 @@ impl ServerOptions {
             "idle_timeout_ms" => Field::Millis(&mut self.idle_timeout),
             "trusted_proxies" => Field::List(&mut self.trusted_proxies),
             "origins" => Field::List(&mut self.origins),
+            "delivery_threads" => Field::Size(&mut self.delivery_threads),
+            "delivery_bytes" => Field::Size(&mut self.delivery_bytes),
+            "packet_path" => Field::Text(&mut self.packet_path),
+            "packet_max_bytes" => Field::Size(&mut self.packet_max_bytes),
             _ => return None,
         })
     }

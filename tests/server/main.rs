@@ -10,5 +10,6 @@ mod events;
 mod fanout;
 mod kit;
 mod lifecycle;
+mod packet;
 mod stream;
 mod websocket;

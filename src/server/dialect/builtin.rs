@@ -2,10 +2,30 @@
 
 use std::sync::Arc;
 
+use super::{EndpointOptions, packet};
 use crate::Result;
 use crate::server::Service;
 
 /// Adds the endpoints of the built-in dialects. Called once, before the first connection.
-pub(in crate::server) fn install(_service: &Arc<Service>) -> Result<()> {
+pub(in crate::server) fn install(service: &Arc<Service>) -> Result<()> {
+    let options = service.options();
+    if !options.packet_path.is_empty() {
+        let max_message_bytes = options.packet_max_bytes;
+        let limits = EndpointOptions { max_message_bytes, ..limits(service) };
+        let handler = packet::Dialect(Arc::clone(service.packets()));
+        service.add_endpoint(&options.packet_path, limits, Arc::new(handler))?;
+    }
     Ok(())
+}
+
+/// The limits of a built-in dialect: the server's own.
+fn limits(service: &Service) -> EndpointOptions {
+    let options = service.options();
+    EndpointOptions {
+        max_message_bytes: options.max_message_bytes,
+        ping_interval: options.ping_interval,
+        pong_wait: options.pong_wait,
+        origins: options.origins.clone(),
+        ..EndpointOptions::default()
+    }
 }

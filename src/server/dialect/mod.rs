@@ -6,6 +6,7 @@
 
 mod builtin;
 mod endpoint;
+pub mod packet;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -78,7 +79,7 @@ pub trait Handler: Send + Sync + 'static {
         ticket.answer(Decision::Accept { id: None, user: None });
     }
 
-    /// The connection is registered and its 101 is written. `displaced` had its id, is no longer
+    /// The connection is registered, and its 101 goes before whatever is sent from here. `displaced` had its id, is no longer
     /// found by it, and is still open.
     fn opened(
         &self,
@@ -101,6 +102,19 @@ pub trait Handler: Send + Sync + 'static {
 
     /// A pong came.
     fn ponged(&self, _connection: &Arc<Connection>) {}
+
+    /// The socket ended. True when the handler sees to the rest itself: `closing` and `closed` are
+    /// not called, and it calls [`Service::forget`] once its program, on another thread, has been
+    /// told that the connection is closing. Until then the connection stays registered, and what is
+    /// sent to it goes nowhere.
+    fn ends_later(
+        &self,
+        _service: &Arc<Service>,
+        _connection: &Arc<Connection>,
+        _closure: &Closure,
+    ) -> bool {
+        false
+    }
 
     /// The connection ends: it is still registered, in its channels and bound to its user, and
     /// takes no more messages from here on.

@@ -11,11 +11,13 @@ use std::sync::{Arc, RwLock};
 use ipnet::IpNet;
 
 use super::dialect::Endpoint;
+use super::dialect::packet::Packets;
 use super::{ServerOptions, remote};
+use crate::delivery::Delivery;
 use crate::hub::{Channel, ChannelInfo, Connections, Counters, Gauges, Hub, Published};
 use crate::wire::MessageKind;
 use crate::wire::websocket::Message;
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, thread};
 
 /// What happens to a new connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub struct Service {
     shortest_ms: AtomicU64,
     trusted_proxies: Vec<IpNet>,
     stopped: AtomicBool,
+    delivery: Arc<Delivery>,
+    packets: Arc<Packets>,
 }
 
 impl Service {
@@ -52,6 +56,14 @@ impl Service {
         // Validated when it was set.
         let networks = options.trusted_proxies.join(",");
         let trusted_proxies = remote::networks("trusted_proxies", &networks).unwrap_or_default();
+        let threads = match options.delivery_threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        };
+        let name = format!("{}-deliver", options.thread_name);
+        let delivery = Arc::new(Delivery::new(&name, threads, options.delivery_bytes));
+        let packets =
+            Packets::new(Arc::clone(&delivery), &options.thread_name, options.packet_max_bytes);
         let gauges = (0..shards).map(|_| Gauges::default()).collect();
         Self {
             hub,
@@ -63,6 +75,8 @@ impl Service {
             shortest_ms: AtomicU64::new(u64::MAX),
             trusted_proxies,
             stopped: AtomicBool::new(false),
+            delivery,
+            packets: Arc::new(packets),
         }
     }
 
@@ -110,7 +124,9 @@ impl Service {
         }
         self.check(kind, payload)?;
         let channel = self.find(channel)?;
-        self.hub.wait_for_room();
+        if !thread::must_not_wait() {
+            self.hub.wait_for_room();
+        }
         self.publish_to(&channel, &Message::new(kind, payload))
     }
 
@@ -128,6 +144,16 @@ impl Service {
     /// Refuses what is published from now on.
     pub(in crate::server) fn close(&self) {
         self.stopped.store(true, Relaxed);
+    }
+
+    /// Where the program's callbacks run.
+    pub fn delivery(&self) -> &Arc<Delivery> {
+        &self.delivery
+    }
+
+    /// The packet dialect.
+    pub fn packets(&self) -> &Arc<Packets> {
+        &self.packets
     }
 
     /// The options that the server was started with.

@@ -173,10 +173,12 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(token) else { return Next::Nothing };
         conn.lane = Lane::Peer(Box::new(peer));
         conn.deadline = deadline;
+        // Before the client knows: who hears of the connection from it finds it whole.
+        endpoint.handler.opened(&self.service, &connection, displaced.clone());
+        let Some(conn) = self.conns.get_mut(token) else { return Next::Nothing };
         // Nothing but frames may ever wait in a WebSocket's queue.
         let sent = conn.queued() == 0 && conn.send_own(&response, 0) == Sent::All;
         Gauges::add(&gauges_of(&self.service, self.id).bytes_out, response.len() as u64);
-        endpoint.handler.opened(&self.service, &connection, displaced.clone());
         if let Some(displaced) = displaced {
             displaced.close(close::DISPLACED, "displaced by a connection with the same id");
         }

@@ -38,6 +38,7 @@ use super::Service;
 use super::dialect::Closure;
 use super::service::Admission;
 use crate::hub::{Channel, Decision, Gauges, Inbox, Item};
+use crate::thread;
 use crate::wire::{Dialect, close};
 
 const LISTENER: Token = Token(usize::MAX - 1);
@@ -181,6 +182,7 @@ impl Shard {
 
     /// Serves until it is told to stop and all connections are gone or the drain is over.
     pub(super) fn run(mut self) {
+        thread::never_waits();
         let mut events = Events::with_capacity(1024);
         let mut gathered = 0;
         let mut waiting_before = 0;

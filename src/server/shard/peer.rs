@@ -196,16 +196,21 @@ impl Shard {
         let Lane::Peer(peer) = std::mem::replace(&mut conn.lane, Lane::Closing) else { return };
         let Peer { endpoint, connection, everyone, places, .. } = *peer;
         let closure = closure();
-        endpoint.handler.closing(&connection, &closure);
+        let service = Arc::clone(&self.service);
+        let later = endpoint.handler.ends_later(&service, &connection, &closure);
+        if !later {
+            endpoint.handler.closing(&connection, &closure);
+        }
         // Each removal may move another subscriber, never this connection, which has no lane for it
         // any more.
         self.remove_everyone(everyone);
         for place in places.into_values() {
             self.remove_member(place, connection.dialect());
         }
-        self.service.forget(&connection);
-        let service = Arc::clone(&self.service);
-        endpoint.handler.closed(&service, &connection, &closure);
+        if !later {
+            service.forget(&connection);
+            endpoint.handler.closed(&service, &connection, &closure);
+        }
     }
 
     /// Who stands behind a socket, if it is one of an endpoint.

@@ -1,14 +1,14 @@
 //! The shards' side of the packet dialect.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
 use super::peer::Peer;
-use super::{Happening, Incoming, Packets, closed};
+use super::{Happening, Incoming, OnEvent, Packets, Registration, closed};
 use crate::delivery::Mode;
 use crate::hub::{Connection, Decision};
 use crate::requests::{Reply, Requests};
@@ -28,9 +28,7 @@ impl Handler for Dialect {
 
     fn admit(&self, _service: &Service, upgrade: &Upgrade<'_>) -> Verdict {
         Verdict::Now(match Identity::parse(upgrade.query) {
-            Ok(identity) => {
-                Decision::Accept { id: Some(identity.id()), user: Some(identity.uid) }
-            }
+            Ok(identity) => Decision::Accept { id: Some(identity.id()), user: Some(identity.uid) },
             Err(error) => Decision::Refuse { status: 400, reason: error.to_string() },
         })
     }
@@ -91,10 +89,31 @@ impl Handler for Dialect {
         self.tell(connection, || Happening::Ponged);
     }
 
+    fn ends_later(
+        &self,
+        service: &Arc<Service>,
+        connection: &Arc<Connection>,
+        closure: &Closure,
+    ) -> bool {
+        let Some(peer) = connection.attachment::<Peer>() else { return false };
+        peer.requests.close(closed());
+        let Some(Registration { mode: Mode::Thread, function }) = self.observer() else {
+            return false;
+        };
+        let (service, connection) = (Arc::clone(service), Arc::clone(connection));
+        let closure = closure.clone();
+        peer.lane.push(0, move || {
+            let closing = Happening::Closing(closure.clone());
+            let told = catch_unwind(AssertUnwindSafe(|| function(&connection, &closing)));
+            service.forget(&connection);
+            match told {
+                Ok(()) => function(&connection, &Happening::Closed(closure)),
+                Err(panic) => resume_unwind(panic),
+            }
+        })
+    }
+
     fn closing(&self, connection: &Arc<Connection>, closure: &Closure) {
-        if let Some(peer) = connection.attachment::<Peer>() {
-            peer.requests.close(closed());
-        }
         self.tell(connection, || Happening::Closing(closure.clone()));
     }
 
@@ -112,7 +131,7 @@ impl Dialect {
     fn dispatch(&self, peer: &Peer, connection: &Arc<Connection>, packet: &Packet<'_>) {
         let packets = &self.0;
         packets.counts.received.fetch_add(1, Relaxed);
-        let handlers = packets.handlers.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let handlers = packets.handlers.read().unwrap_or_else(PoisonError::into_inner);
         let Some(registration) = handlers.get(&packet.protocol).cloned() else {
             packets.counts.unhandled.fetch_add(1, Relaxed);
             return;
@@ -123,7 +142,12 @@ impl Dialect {
         match registration.mode {
             Mode::Inline => call(|| {
                 let reply = reply.as_ref();
-                (registration.function)(&Incoming { connection, protocol, data: packet.data, reply });
+                (registration.function)(&Incoming {
+                    connection,
+                    protocol,
+                    data: packet.data,
+                    reply,
+                });
             }),
             Mode::Thread => {
                 let data = Bytes::copy_from_slice(packet.data);
@@ -136,11 +160,13 @@ impl Dialect {
         }
     }
 
+    fn observer(&self) -> Option<Registration<OnEvent>> {
+        self.0.observer.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Tells the observer, if there is one.
     fn tell(&self, connection: &Arc<Connection>, what: impl FnOnce() -> Happening) {
-        let observer = self.0.observer.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let Some(registration) = observer.clone() else { return };
-        drop(observer);
+        let Some(registration) = self.observer() else { return };
         let what = what();
         match (registration.mode, connection.attachment::<Peer>()) {
             (Mode::Thread, Some(peer)) => {
@@ -160,7 +186,7 @@ fn reply(packets: &Arc<Packets>, connection: &Arc<Connection>, packet: &Packet<'
     Reply::new(packet.protocol, send)
 }
 
-/// Tells `old` that `new` has come in its place, and closes it. It may be gone by now.
+/// Tells `old` that `new` has come in its place; the shard closes it then. It may be gone by now.
 fn displace(packets: &Packets, old: &Arc<Connection>, new: &Arc<Connection>) {
     let ip = |connection: &Connection| connection.remote().ip().to_canonical().to_string();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -171,7 +197,6 @@ fn displace(packets: &Packets, old: &Arc<Connection>, new: &Arc<Connection>) {
         ts: i64::try_from(now.as_nanos()).unwrap_or(i64::MAX),
     };
     let _ = packets.write(old, &Packet { protocol: DISPLACED, sn: 0, data: &notice.encode() });
-    old.close(close::DISPLACED, "displaced by a connection with the same id");
 }
 
 /// Calls a program's function on the shard's thread, which must survive it.

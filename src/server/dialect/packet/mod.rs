@@ -18,9 +18,9 @@ use super::Closure;
 use crate::delivery::{Delivery, Mode, waiting_for_peer};
 use crate::hub::Connection;
 use crate::requests::{Clock, Outcome, Reply, RequestCounters};
-use crate::wire::MessageKind;
 use crate::wire::packet::{HEADER, Identity, MAX_DATA, Packet};
 use crate::wire::websocket::Message;
+use crate::wire::{self, MessageKind};
 use crate::{Error, ErrorKind, Result, thread};
 use peer::Peer;
 
@@ -42,8 +42,8 @@ pub struct Incoming<'a> {
 pub enum Happening {
     /// It is open, registered and bound to its user.
     Established,
-    /// It ends. It takes no more messages; nothing of it has been taken away yet when the function
-    /// is called inline.
+    /// It ends and takes no more messages. It is registered, bound and in its channels until the
+    /// function returns.
     Closing(Closure),
     /// It is gone. The last event of a connection.
     Closed(Closure),
@@ -144,7 +144,8 @@ impl Packets {
 
     /// Ends what [`Packets::on_packet`] began; false if there was nothing.
     pub fn off_packet(&self, protocol: u32) -> bool {
-        let before = self.handlers.write().unwrap_or_else(PoisonError::into_inner).remove(&protocol);
+        let before =
+            self.handlers.write().unwrap_or_else(PoisonError::into_inner).remove(&protocol);
         before.is_some()
     }
 
@@ -291,12 +292,15 @@ impl Packets {
     }
 
     fn peer<'a>(&self, connection: &'a Connection) -> Result<&'a Peer> {
-        connection.attachment().ok_or_else(|| {
-            let text = format!(
-                "connection '{}' does not speak the packet dialect",
-                connection.id().escape_debug()
-            );
-            Error::new(ErrorKind::InvalidArgument, text)
+        connection.attachment().ok_or_else(|| match connection.dialect() {
+            wire::Dialect::Packet => {
+                Error::new(ErrorKind::Closed, "the connection is not open yet")
+            }
+            other => {
+                let (id, speaks) = (connection.id().escape_debug(), other.name());
+                let text = format!("connection '{id}' speaks the {speaks} dialect, not packets");
+                Error::new(ErrorKind::InvalidArgument, text)
+            }
         })
     }
 
