@@ -608,6 +608,14 @@ typedef struct qy_server_counters {
   uint64_t rejected;
   /** Bytes waiting in the queues of slow connections now. */
   uint64_t queued_bytes;
+  /** Messages compressed: each once, however many connections get it. */
+  uint64_t compressions;
+  /** Their bytes before compression. */
+  uint64_t compressed_bytes_in;
+  /** Their bytes after compression; of a message that it does not make smaller, those before. */
+  uint64_t compressed_bytes_out;
+  /** Messages that came compressed and were decompressed. */
+  uint64_t inflations;
 } qy_server_counters;
 
 /**

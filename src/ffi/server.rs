@@ -111,6 +111,14 @@ pub struct qy_server_counters {
     pub rejected: u64,
     /// Bytes waiting in the queues of slow connections now.
     pub queued_bytes: u64,
+    /// Messages compressed: each once, however many connections get it.
+    pub compressions: u64,
+    /// Their bytes before compression.
+    pub compressed_bytes_in: u64,
+    /// Their bytes after compression; of a message that it does not make smaller, those before.
+    pub compressed_bytes_out: u64,
+    /// Messages that came compressed and were decompressed.
+    pub inflations: u64,
 }
 
 // SAFETY: `repr(C)`, begins with its size, integers and raw pointers only.
@@ -179,6 +187,10 @@ impl From<Counters> for qy_server_counters {
             closed_slow: counters.closed_slow,
             rejected: counters.rejected,
             queued_bytes: counters.queued_bytes,
+            compressions: counters.compressions,
+            compressed_bytes_in: counters.compressed_bytes_in,
+            compressed_bytes_out: counters.compressed_bytes_out,
+            inflations: counters.inflations,
         }
     }
 }

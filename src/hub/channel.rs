@@ -60,6 +60,8 @@ pub struct Channel {
     ephemeral: bool,
     state: Mutex<State>,
     subscribers: AtomicU64,
+    /// Subscribers that agreed on compression.
+    deflating: AtomicU32,
     /// For each shard, where it keeps its subscribers of this channel. A shard reads and writes
     /// its own entry only: the array saves it a lookup per message.
     slots: Box<[AtomicU32]>,
@@ -109,6 +111,7 @@ impl Channel {
             ephemeral,
             state: Mutex::default(),
             subscribers: AtomicU64::new(0),
+            deflating: AtomicU32::new(0),
             slots: (0..shards).map(|_| AtomicU32::new(NO_SLOT)).collect(),
         }
     }
@@ -140,7 +143,8 @@ impl Channel {
     }
 
     /// Gives `message` the next offset and hands it to every shard that has a subscriber: one lock,
-    /// and for each such shard one more and a reference count.
+    /// and for each such shard one more and a reference count. With subscribers that compress, one
+    /// allocation besides, for what the shards then share.
     pub fn publish(self: &Arc<Self>, hub: &Hub, message: &Message) -> Result<Published, Deleted> {
         let (offset, shards) = {
             let mut state = lock(&self.state);
@@ -149,6 +153,14 @@ impl Channel {
             }
             state.offset += 1;
             let offset = state.offset;
+            let sharing;
+            let message = match self.deflating.load(Relaxed) {
+                0 => message,
+                _ => {
+                    sharing = message.sharing_deflated();
+                    &sharing
+                }
+            };
             for inbox in hub.inboxes(state.shards) {
                 inbox.push(Item::Publish {
                     channel: Arc::clone(self),
@@ -178,6 +190,17 @@ impl Channel {
         state.shards |= 1 << shard;
         self.subscribers.fetch_add(1, Relaxed);
         Ok(Start { position: Position { epoch: self.epoch, offset: state.offset } })
+    }
+
+    /// Counts a subscriber that agreed on compression. Before it subscribes, and so before the
+    /// publications that it gets.
+    pub fn add_deflating(&self) {
+        self.deflating.fetch_add(1, Relaxed);
+    }
+
+    /// Counts it out.
+    pub fn remove_deflating(&self) {
+        self.deflating.fetch_sub(1, Relaxed);
     }
 
     /// Where the channel stands, at a moment in which `flush` took the shard's inbox.
@@ -219,6 +242,9 @@ impl Channel {
         }
         let group = state.group.get_or_insert_default();
         group.members.insert(connection.serial(), Arc::clone(connection));
+        if connection.deflates() {
+            self.add_deflating();
+        }
         *group.joining.entry(home.shard).or_default() += 1;
         state.shards |= 1 << home.shard;
         self.subscribers.fetch_add(1, Relaxed);

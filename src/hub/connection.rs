@@ -26,6 +26,8 @@ pub struct Origin {
     pub remote: SocketAddr,
     /// The request that it came with.
     pub request: RequestHead,
+    /// Whether it agreed on compression.
+    pub deflates: bool,
 }
 
 /// Which shard owns the socket, and what the shard calls it.
@@ -161,6 +163,11 @@ impl Connection {
     /// The request that it came with.
     pub fn request(&self) -> &RequestHead {
         &self.origin.request
+    }
+
+    /// Whether it agreed on compression.
+    pub fn deflates(&self) -> bool {
+        self.origin.deflates
     }
 
     /// When it connected, in ms since the Unix epoch.

@@ -28,6 +28,14 @@ pub struct Counters {
     pub rejected: u64,
     /// Bytes waiting in the queues of slow connections now.
     pub queued_bytes: u64,
+    /// Messages compressed: each once, however many connections get it.
+    pub compressions: u64,
+    /// Their bytes before compression.
+    pub compressed_bytes_in: u64,
+    /// Their bytes after compression; of a message that it does not make smaller, those before.
+    pub compressed_bytes_out: u64,
+    /// Messages that came compressed and were decompressed.
+    pub inflations: u64,
 }
 
 /// One shard's counts, in a cache line of their own.
@@ -44,6 +52,10 @@ pub struct Gauges {
     pub closed_slow: AtomicU64,
     pub rejected: AtomicU64,
     pub queued_bytes: AtomicU64,
+    pub compressions: AtomicU64,
+    pub compressed_bytes_in: AtomicU64,
+    pub compressed_bytes_out: AtomicU64,
+    pub inflations: AtomicU64,
 }
 
 impl Gauges {
@@ -68,5 +80,9 @@ impl Gauges {
         sum.closed_slow += self.closed_slow.load(Relaxed);
         sum.rejected += self.rejected.load(Relaxed);
         sum.queued_bytes += self.queued_bytes.load(Relaxed);
+        sum.compressions += self.compressions.load(Relaxed);
+        sum.compressed_bytes_in += self.compressed_bytes_in.load(Relaxed);
+        sum.compressed_bytes_out += self.compressed_bytes_out.load(Relaxed);
+        sum.inflations += self.inflations.load(Relaxed);
     }
 }

@@ -10,6 +10,7 @@ use crate::hub::Channel;
 use crate::wire::events::MEDIA_TYPE;
 use crate::wire::http::{Refusal, reason};
 use crate::wire::percent;
+use crate::wire::websocket::Agreement;
 use crate::{Error, ErrorKind, Result};
 
 /// One answer: a status and a JSON body.
@@ -147,13 +148,20 @@ impl Target<'_> {
 
 /// The answer to a WebSocket upgrade. The first sub-protocol offered is echoed, because some
 /// clients fail when none is.
-pub(super) fn switching_protocols(accept: &str, protocol: Option<&str>) -> Vec<u8> {
+pub(super) fn switching_protocols(
+    accept: &str,
+    protocol: Option<&str>,
+    deflate: Option<Agreement>,
+) -> Vec<u8> {
     let mut out = format!(
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
          sec-websocket-accept: {accept}\r\n"
     );
     if let Some(protocol) = protocol {
         out.push_str(&format!("sec-websocket-protocol: {protocol}\r\n"));
+    }
+    if let Some(agreement) = deflate {
+        out.push_str(&format!("sec-websocket-extensions: {}\r\n", agreement.answer()));
     }
     out.push_str("\r\n");
     out.into_bytes()

@@ -22,6 +22,8 @@ pub struct ServerOptions {
     pub max_connections: usize,
     pub max_channels: usize,
     pub auto_create: bool,
+    pub compression: bool,
+    pub compress_min_bytes: usize,
     pub ping_interval: Duration,
     pub pong_wait: Duration,
     pub handshake_timeout: Duration,
@@ -91,6 +93,20 @@ pub const OPTIONS: &[OptionSpec] = &[
     )
     .within("server")
     .live(),
+    OptionSpec::boolean(
+        "compression",
+        "true",
+        "Compress messages for WebSocket clients that offer permessage-deflate.",
+    )
+    .within("server")
+    .live(),
+    limit(
+        "compress_min_bytes",
+        0,
+        GIB,
+        "256",
+        "Smallest message that is compressed; a smaller one is sent as it is.",
+    ),
     limit(
         "queue_bytes",
         1024,
@@ -212,6 +228,8 @@ impl Default for ServerOptions {
             max_connections: 0,
             max_channels: 0,
             auto_create: false,
+            compression: false,
+            compress_min_bytes: 0,
             ping_interval: Duration::ZERO,
             pong_wait: Duration::ZERO,
             handshake_timeout: Duration::ZERO,
@@ -265,6 +283,8 @@ impl ServerOptions {
             "max_connections" => Field::Size(&mut self.max_connections),
             "max_channels" => Field::Size(&mut self.max_channels),
             "auto_create" => Field::Flag(&mut self.auto_create),
+            "compression" => Field::Flag(&mut self.compression),
+            "compress_min_bytes" => Field::Size(&mut self.compress_min_bytes),
             "ping_interval_ms" => Field::Millis(&mut self.ping_interval),
             "pong_wait_ms" => Field::Millis(&mut self.pong_wait),
             "handshake_timeout_ms" => Field::Millis(&mut self.handshake_timeout),

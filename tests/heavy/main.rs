@@ -9,6 +9,7 @@
 #![allow(missing_docs)]
 
 mod churn;
+mod deflate;
 mod fanout;
 mod hostile;
 mod kit;

@@ -174,15 +174,36 @@ impl Raw {
     }
 
     pub fn frame(&mut self) -> Frame {
+        let (first, payload) = self.frame_bytes();
+        assert_eq!(first & 0xf0, 0x80, "a server does not fragment");
+        Frame { opcode: first & 0x0f, payload }
+    }
+
+    /// The next frame that is no ping, decompressed, and whether it came compressed.
+    pub fn inflated(&mut self) -> (Frame, bool) {
+        loop {
+            let (first, payload) = self.frame_bytes();
+            let opcode = first & 0x0f;
+            match first & 0xf0 {
+                0xc0 => {
+                    return (Frame { opcode, payload: inflate(&payload) }, true);
+                }
+                0x80 if opcode != 9 => return (Frame { opcode, payload }, false),
+                high => assert_eq!(high, 0x80, "a server does not fragment"),
+            }
+        }
+    }
+
+    /// The next frame's first byte and its payload.
+    fn frame_bytes(&mut self) -> (u8, Vec<u8>) {
         let head = self.take(2);
         assert_eq!(head[1] & 0x80, 0, "a server does not mask");
-        assert_eq!(head[0] & 0xf0, 0x80, "a server does not fragment");
         let len = match head[1] {
             126 => u64::from(u16::from_be_bytes(self.take(2).try_into().unwrap())),
             127 => u64::from_be_bytes(self.take(8).try_into().unwrap()),
             short => u64::from(short),
         };
-        Frame { opcode: head[0] & 0x0f, payload: self.take(len as usize) }
+        (head[0], self.take(len as usize))
     }
 
     /// The next frame that is no ping.
@@ -198,6 +219,29 @@ impl Raw {
     pub fn send_frame(&mut self, first: u8, payload: &[u8]) {
         self.send(masked(first, payload));
     }
+}
+
+/// What agrees on compression.
+pub const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n";
+
+/// A compressed payload's message, read with the window that the server promises.
+pub fn inflate(payload: &[u8]) -> Vec<u8> {
+    let mut state = flate2::Decompress::new_with_window_bits(false, 12);
+    let mut out = Vec::with_capacity(4 << 20);
+    for piece in [payload, b"\x00\x00\xff\xff"] {
+        let before = state.total_in();
+        state.decompress_vec(piece, &mut out, flate2::FlushDecompress::Sync).unwrap();
+        assert_eq!(state.total_in() - before, piece.len() as u64);
+    }
+    out
+}
+
+/// A message's compressed payload.
+pub fn deflate(message: &[u8]) -> Vec<u8> {
+    let mut state = flate2::Compress::new(flate2::Compression::new(6), false);
+    let mut out = Vec::with_capacity(message.len() + 1024);
+    state.compress_vec(message, &mut out, flate2::FlushCompress::Sync).unwrap();
+    out.strip_suffix(b"\x00\x00\xff\xff").unwrap().to_vec()
 }
 
 /// A client's frame.

@@ -5,6 +5,7 @@
 mod bad_input;
 mod client;
 mod contract;
+mod deflate;
 mod endpoint;
 mod events;
 mod fanout;

@@ -37,6 +37,7 @@ pub struct EndpointOptions {
     pub pong_wait: Duration,
     pub write_wait: Duration,
     pub origins: Vec<String>,
+    pub compression: bool,
     /// Time in which the handler must be told that the client lives, or the client is closed; zero
     /// is no limit. Only a dialect with a heartbeat of its own sets it.
     pub heartbeat: Duration,
@@ -86,6 +87,11 @@ pub const ENDPOINT_OPTIONS: &[OptionSpec] = &[
         "",
         "Origins that web pages may connect from, comma-separated; empty is any.",
     ),
+    OptionSpec::boolean(
+        "compression",
+        "true",
+        "Compress messages for clients that offer permessage-deflate, if the server does.",
+    ),
 ];
 
 impl Default for EndpointOptions {
@@ -97,6 +103,7 @@ impl Default for EndpointOptions {
             pong_wait: Duration::ZERO,
             write_wait: Duration::ZERO,
             origins: Vec::new(),
+            compression: false,
             heartbeat: Duration::ZERO,
         };
         for spec in ENDPOINT_OPTIONS {
@@ -124,6 +131,7 @@ impl EndpointOptions {
             "pong_wait_ms" => Field::Millis(&mut self.pong_wait),
             "write_wait_ms" => Field::Millis(&mut self.write_wait),
             "origins" => Field::List(&mut self.origins),
+            "compression" => Field::Flag(&mut self.compression),
             _ => return None,
         })
     }
@@ -162,6 +170,7 @@ mod tests {
         for spec in ENDPOINT_OPTIONS {
             let other = match spec.kind {
                 OptionKind::Integer { max, .. } => max.to_string(),
+                OptionKind::Boolean => (spec.default == "false").to_string(),
                 _ => "https://example.org".into(),
             };
             let mut options = EndpointOptions::default();

@@ -72,7 +72,7 @@ impl Service {
         self.send_all(&connections, kind, payload)
     }
 
-    /// Each encoding is made once, whatever the number of connections.
+    /// Each encoding is made once, and compressed at most once, whatever the number of connections.
     fn send_all(
         &self,
         connections: &[Arc<Connection>],
@@ -87,7 +87,7 @@ impl Service {
             let message = match encoded.iter().find(|(other, _)| *other == dialect) {
                 Some((_, message)) => message.clone(),
                 None => {
-                    let message = encode(dialect, kind, payload);
+                    let message = encode(dialect, kind, payload).sharing_deflated();
                     encoded.push((dialect, message.clone()));
                     message
                 }

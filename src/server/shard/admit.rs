@@ -15,7 +15,7 @@ use crate::server::dialect::{Endpoint, Ticket, Upgrade, Verdict};
 use crate::server::remote;
 use crate::wire::close;
 use crate::wire::http::{Handshake, Head, RequestHead};
-use crate::wire::websocket::accept_key;
+use crate::wire::websocket::{Agreement, accept_key};
 
 /// A WebSocket that asks to be admitted.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(super) struct Candidate {
     /// `Sec-WebSocket-Accept` of its 101.
     accept: String,
     protocol: Option<String>,
+    /// What it and the endpoint agree on.
+    deflate: Option<Agreement>,
     reply: Reply,
     /// Which question about it is open.
     pub ticket: u64,
@@ -81,6 +83,9 @@ impl Shard {
         let candidate = Candidate {
             accept: accept_key(handshake.key),
             protocol: handshake.protocol.map(str::to_owned),
+            deflate: handshake
+                .deflate
+                .filter(|_| endpoint.options.compression && self.service.options().compression),
             endpoint,
             request,
             remote,
@@ -145,8 +150,11 @@ impl Shard {
         id: Option<String>,
         user: Option<&str>,
     ) -> Next {
-        let Candidate { endpoint, request, remote, accept, protocol, .. } = candidate;
+        let Candidate { endpoint, request, remote, accept, protocol, deflate, .. } = candidate;
         self.write_answers_of(token);
+        if let Some(conn) = self.conns.get_mut(token) {
+            conn.deflate = deflate.is_some();
+        }
         let Some(everyone) = self.subscribe_everyone(token, &endpoint.everyone) else {
             self.kill(token);
             return Next::Nothing;
@@ -158,6 +166,7 @@ impl Shard {
             path: Arc::clone(&endpoint.path),
             remote,
             request,
+            deflates: deflate.is_some(),
         };
         let home = Home { inbox: Arc::clone(&self.inbox), shard: self.id, token: token as u32 };
         let registry = self.service.registry();
@@ -169,7 +178,7 @@ impl Shard {
         }
         let peer = Peer::new(Arc::clone(&endpoint), Arc::clone(&connection), everyone, self.now);
         let deadline = peer.deadline(0, self.now);
-        let response = answer::switching_protocols(&accept, protocol.as_deref());
+        let response = answer::switching_protocols(&accept, protocol.as_deref(), deflate);
         let Some(conn) = self.conns.get_mut(token) else { return Next::Nothing };
         conn.lane = Lane::Peer(Box::new(peer));
         conn.deadline = deadline;

@@ -35,6 +35,8 @@ pub(super) struct Conn {
     pub read_closed: bool,
     /// What to do once everything is written.
     pub after_flush: AfterFlush,
+    /// It agreed on compression.
+    pub deflate: bool,
     /// It is to be freed at the end of the round.
     pub dead: bool,
 }
@@ -104,6 +106,7 @@ impl Conn {
             stalled: false,
             read_closed: false,
             after_flush: AfterFlush::Stay,
+            deflate: false,
             dead: false,
         }
     }

@@ -8,7 +8,7 @@ use crate::wire::{MessageKind, Position, events, notification, packet_header, st
 
 /// Messages of one channel are joined up to this size. Less costs sends; more delays the first
 /// subscriber's bytes.
-const JOIN_BYTES: usize = 256 << 10;
+pub(super) const JOIN_BYTES: usize = 256 << 10;
 
 /// How a message is written to the subscribers of a list.
 #[derive(Clone, Copy)]
@@ -29,6 +29,30 @@ impl Encoding<'_> {
             Self::Notification { name, .. } => message.payload().len() + name.len() + 128,
             Self::Packet => message.payload().len() + 24,
             Self::Event { .. } => events::size(message.kind(), message.payload()),
+        }
+    }
+
+    /// Which of the compressed forms that shards share (below `DEFLATED_FORMS`) is this encoding's.
+    pub(super) fn form(self) -> usize {
+        match self {
+            Self::Frame => 0,
+            Self::Stream { .. } => 1,
+            Self::Notification { .. } => 2,
+            Self::Packet => 3,
+            // Never compressed.
+            Self::Event { .. } => usize::MAX,
+        }
+    }
+
+    /// A message alone. A bare frame is not copied.
+    pub(super) fn frame(self, offset: u64, message: &Message) -> Bytes {
+        match self {
+            Self::Frame => message.frame().clone(),
+            _ => {
+                let mut out = Vec::with_capacity(self.size(message));
+                self.append(&mut out, offset, message);
+                out.into()
+            }
         }
     }
 

@@ -102,27 +102,37 @@ impl Shard {
         let id = local.channel.id();
         let epoch = local.channel.epoch();
         let mut failed = Vec::new();
-        for list in local.occupied() {
-            if list.has_peers() {
-                self.before_peers(slot, list, &pending);
-            }
-            let Some(local) = self.locals.get_mut(slot as usize) else { break };
-            let tokens = local.lend(list);
+        for (list, deflate) in local.occupied() {
+            let Some(local) = self.locals.get(slot as usize) else { break };
             let channel = (list == List::Notifications).then(|| Arc::clone(&local.channel));
-            let send = |bytes: &Bytes, count| self.send_to_all(&tokens, bytes, count, &mut failed);
-            match list {
-                List::Listeners => join(&pending, Encoding::Frame, send),
-                List::Streams => join(&pending, Encoding::Stream { channel: id }, send),
-                List::Events => join(&pending, Encoding::Event { epoch }, send),
-                List::Frames | List::Everyone => join(&pending, Encoding::Frame, send),
+            let encoding = match list {
+                List::Listeners | List::Frames | List::Everyone => Encoding::Frame,
+                List::Streams => Encoding::Stream { channel: id },
+                List::Events => Encoding::Event { epoch },
                 List::Notifications => {
                     let name = channel.as_ref().map_or("", |channel| channel.name());
-                    join(&pending, Encoding::Notification { name, epoch }, send);
+                    Encoding::Notification { name, epoch }
                 }
-                List::Packets => join(&pending, Encoding::Packet, send),
+                List::Packets => Encoding::Packet,
+            };
+            let deflated = deflate.then(|| self.join_deflated(&pending, encoding));
+            if list.has_peers() {
+                let bytes = match &deflated {
+                    Some(buffers) => buffers.iter().map(|(bytes, _)| bytes.len()).sum(),
+                    None => pending.iter().map(|(_, message)| message.frame().len()).sum(),
+                };
+                self.before_peers(slot, (list, deflate), pending.len(), bytes);
+            }
+            let Some(local) = self.locals.get_mut(slot as usize) else { break };
+            let tokens = local.lend(list, deflate);
+            let mut send =
+                |bytes: &Bytes, count| self.send_to_all(&tokens, bytes, count, &mut failed);
+            match deflated {
+                Some(buffers) => buffers.iter().for_each(|(bytes, count)| send(bytes, *count)),
+                None => join(&pending, encoding, send),
             }
             if let Some(local) = self.locals.get_mut(slot as usize) {
-                local.give_back(list, tokens);
+                local.give_back(list, deflate, tokens);
             }
         }
         pending.clear();
@@ -138,18 +148,24 @@ impl Shard {
 
     /// Writes what was sent to the connections of a list before these messages, and counts the
     /// messages.
-    fn before_peers(&mut self, slot: u32, list: List, pending: &[(u64, Message)]) {
-        let bytes: usize = pending.iter().map(|(_, message)| message.frame().len()).sum();
-        let len = |shard: &Self| shard.locals.get(slot as usize).map(|l| l.tokens(list).len());
+    fn before_peers(
+        &mut self,
+        slot: u32,
+        (list, deflate): (List, bool),
+        messages: usize,
+        bytes: usize,
+    ) {
+        let len =
+            |shard: &Self| shard.locals.get(slot as usize).map(|l| l.tokens(list, deflate).len());
         // From the end: one that fails leaves the list, and the last one takes its place.
         for at in (0..len(self).unwrap_or(0)).rev() {
             let Some(local) = self.locals.get(slot as usize) else { return };
-            let Some(&token) = local.tokens(list).get(at) else { continue };
+            let Some(&token) = local.tokens(list, deflate).get(at) else { continue };
             let Some(peer) = self.conns.get_mut(token as usize).and_then(Conn::peer_mut) else {
                 continue;
             };
             let traffic = peer.connection.traffic();
-            Gauges::add(&traffic.messages_out, pending.len() as u64);
+            Gauges::add(&traffic.messages_out, messages as u64);
             Gauges::add(&traffic.bytes_out, bytes as u64);
             if peer.has_pending() {
                 self.flush_peer(token as usize);
@@ -202,7 +218,7 @@ impl Shard {
     fn close_channel(&mut self, slot: u32, channel: &Channel) {
         let id = channel.id();
         let Some(local) = self.locals.get(slot as usize) else { return };
-        let tokens = |list| local.tokens(list).to_vec();
+        let tokens = |list| [local.tokens(list, false), local.tokens(list, true)].concat();
         let (listeners, streams) = (tokens(List::Listeners), tokens(List::Streams));
         let (events, notifications) = (tokens(List::Events), tokens(List::Notifications));
         let (frames, packets) = (tokens(List::Frames), tokens(List::Packets));
@@ -221,9 +237,9 @@ impl Shard {
         for &token in frames.iter().chain(&notifications).chain(&packets) {
             let token = token as usize;
             let Some(peer) = self.conns.get_mut(token).and_then(Conn::peer_mut) else { continue };
-            let dialect = peer.connection.dialect();
+            let connection = Arc::clone(&peer.connection);
             if let Some(place) = peer.places.remove(&id) {
-                self.remove_member(place, dialect);
+                self.remove_member(place, &connection);
             }
         }
         if !notifications.is_empty() {

@@ -351,11 +351,19 @@ impl Shard {
         handshake: &Handshake<'_>,
         reply: Reply,
     ) -> Next {
+        let deflate = handshake.deflate.filter(|_| self.service.options().compression);
+        if let Some(conn) = self.conns.get_mut(token) {
+            conn.deflate = deflate.is_some();
+        }
         if let Err(error) = self.enter(token, target) {
+            if let Some(conn) = self.conns.get_mut(token) {
+                conn.deflate = false;
+            }
             self.answer(token, &Answer::upgrade_error(&error), reply);
             return self.after_request(token, reply);
         }
-        let response = answer::switching_protocols(&accept_key(handshake.key), handshake.protocol);
+        let response =
+            answer::switching_protocols(&accept_key(handshake.key), handshake.protocol, deflate);
         let first_ping = self.first_ping();
         let Some(conn) = self.conns.get_mut(token) else { return Next::Nothing };
         // Nothing but frames may ever wait in a WebSocket's queue.

@@ -8,6 +8,7 @@
 mod admit;
 mod answers;
 mod conn;
+mod deflate;
 mod encoding;
 mod fanout;
 mod http;
@@ -39,6 +40,7 @@ use super::dialect::Closure;
 use super::service::Admission;
 use crate::hub::{Channel, Decision, Gauges, Inbox, Item};
 use crate::thread;
+use crate::wire::websocket::{Deflater, Inflater};
 use crate::wire::{Dialect, close};
 
 const LISTENER: Token = Token(usize::MAX - 1);
@@ -131,6 +133,9 @@ pub(super) struct Shard {
     next_ticket: u64,
     /// A connection was not read because its handler is busy.
     held_back: bool,
+    /// For all connections that agreed on compression; their state is made when it is first used.
+    deflater: Deflater,
+    inflater: Inflater,
     spin: Spin,
     /// ms since the control's start.
     now: u64,
@@ -169,6 +174,8 @@ impl Shard {
             decided: Vec::new(),
             next_ticket: 0,
             held_back: false,
+            deflater: Deflater::default(),
+            inflater: Inflater::default(),
             spin,
             now: 0,
             next_sweep: 0,

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::conn::{Conn, Lane};
+use super::encoding::Encoding;
 use super::subscriptions::Place;
 use super::{Shard, gauges_of};
 use crate::hub::{Connection, Gauges};
@@ -141,13 +142,20 @@ impl Shard {
 
     /// Takes a message for one connection: it waits for its neighbours until the end of the round.
     pub(super) fn send_direct(&mut self, token: usize, message: &Message) {
+        let deflated = match self.conns.get(token) {
+            Some(conn) if conn.deflate => {
+                Some(self.frame_for_deflating(Encoding::Frame, 0, message))
+            }
+            _ => None,
+        };
+        let frame = deflated.as_ref().unwrap_or(message.frame());
         let Some(peer) = self.conns.get_mut(token).and_then(Conn::peer_mut) else { return };
         let traffic = peer.connection.traffic();
         Gauges::add(&traffic.messages_out, 1);
-        Gauges::add(&traffic.bytes_out, message.frame().len() as u64);
-        if message.frame().len() >= LARGE {
+        Gauges::add(&traffic.bytes_out, frame.len() as u64);
+        if frame.len() >= LARGE {
             self.flush_peer(token);
-            self.send_shared(token, message.frame());
+            self.send_shared(token, frame);
         } else {
             if peer.pending.is_empty() {
                 if peer.pending.capacity() == 0 {
@@ -155,7 +163,7 @@ impl Shard {
                 }
                 self.unwritten.push(token as u32);
             }
-            peer.pending.extend_from_slice(message.frame());
+            peer.pending.extend_from_slice(frame);
             if peer.pending.len() >= MAX_PENDING {
                 self.flush_peer(token);
             }
@@ -203,9 +211,9 @@ impl Shard {
         }
         // Each removal may move another subscriber, never this connection, which has no lane for it
         // any more.
-        self.remove_everyone(everyone);
+        self.remove_everyone(everyone, &connection);
         for place in places.into_values() {
-            self.remove_member(place, connection.dialect());
+            self.remove_member(place, &connection);
         }
         if !later {
             service.forget(&connection);

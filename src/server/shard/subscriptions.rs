@@ -15,13 +15,18 @@ pub(super) struct Local {
     pub channel: Arc<Channel>,
     /// Messages of this round, in order.
     pub pending: Vec<(u64, Message)>,
-    /// Bit n: list n is not empty. Most channels have one list, and the others are not touched.
-    occupied: u8,
+    /// Bit n: list n is not empty, or, from bit [`LISTS`] on, that of those who compress. Most
+    /// channels have one list, and the others are not touched.
+    occupied: u16,
     /// Somebody is about to subscribe: the entry stays although it may be empty.
     joining: bool,
     /// The subscribed connections, by what they get.
-    lists: [Vec<u32>; LISTS],
+    lists: Lists,
+    /// The same for those that agreed on compression; present once there was one.
+    deflating: Option<Box<Lists>>,
 }
+
+type Lists = [Vec<u32>; LISTS];
 
 /// Where a subscriber stands: the channel's entry in the shard, and its place in that list.
 #[derive(Debug, Clone, Copy)]
@@ -85,55 +90,83 @@ impl Local {
             occupied: 0,
             joining: false,
             lists: Default::default(),
+            deflating: None,
         }
     }
 
-    /// The connections in a list.
-    pub fn tokens(&self, list: List) -> &[u32] {
-        self.lists.get(list as usize).map_or(&[], Vec::as_slice)
+    /// The connections in a list, those that agreed on compression or those that did not.
+    pub fn tokens(&self, list: List, deflate: bool) -> &[u32] {
+        let lists = match deflate {
+            true => self.deflating.as_deref(),
+            false => Some(&self.lists),
+        };
+        lists.and_then(|lists| lists.get(list as usize)).map_or(&[], Vec::as_slice)
     }
 
-    fn push(&mut self, list: List, token: u32) -> u32 {
-        self.occupied |= 1 << list as u8;
-        let Some(tokens) = self.lists.get_mut(list as usize) else { return 0 };
+    fn tokens_mut(&mut self, list: List, deflate: bool) -> Option<&mut Vec<u32>> {
+        let lists = match deflate {
+            true => &mut **self.deflating.get_or_insert_default(),
+            false => &mut self.lists,
+        };
+        lists.get_mut(list as usize)
+    }
+
+    fn bit(list: List, deflate: bool) -> u16 {
+        1 << (list as usize + if deflate { LISTS } else { 0 })
+    }
+
+    fn push(&mut self, list: List, deflate: bool, token: u32) -> u32 {
+        self.occupied |= Self::bit(list, deflate);
+        let Some(tokens) = self.tokens_mut(list, deflate) else { return 0 };
         tokens.push(token);
         tokens.len() as u32 - 1
     }
 
     /// Takes a connection out; gives the one that took its place.
-    fn swap_remove(&mut self, list: List, index: usize) -> Option<u32> {
-        let tokens = self.lists.get_mut(list as usize)?;
+    fn swap_remove(&mut self, list: List, deflate: bool, index: usize) -> Option<u32> {
+        let tokens = self.tokens_mut(list, deflate)?;
         if index >= tokens.len() {
             debug_assert!(false, "a subscriber stands where its list ends");
             return None;
         }
         tokens.swap_remove(index);
-        if tokens.is_empty() {
-            self.occupied &= !(1 << list as u8);
+        let (empty, moved) = (tokens.is_empty(), tokens.get(index).copied());
+        if empty {
+            self.occupied &= !Self::bit(list, deflate);
         }
-        tokens.get(index).copied()
+        moved
     }
 
-    /// The lists that have somebody in them.
-    pub fn occupied(&self) -> impl Iterator<Item = List> + use<> {
+    /// The lists that have somebody in them, each with whether it is of those who compress.
+    pub fn occupied(&self) -> impl Iterator<Item = (List, bool)> + use<> {
         let occupied = self.occupied;
-        List::ALL.into_iter().filter(move |&list| occupied & (1 << list as u8) != 0)
+        // Without anybody who compresses, their half is not walked through.
+        let halves = if occupied >> LISTS == 0 { 1 } else { 2 };
+        [false, true]
+            .into_iter()
+            .take(halves)
+            .flat_map(|deflate| List::ALL.into_iter().map(move |list| (list, deflate)))
+            .filter(move |&(list, deflate)| occupied & Self::bit(list, deflate) != 0)
     }
 
     /// Lends a list out; nobody may be added or removed until it is given back.
-    pub fn lend(&mut self, list: List) -> Vec<u32> {
-        self.lists.get_mut(list as usize).map(std::mem::take).unwrap_or_default()
+    pub fn lend(&mut self, list: List, deflate: bool) -> Vec<u32> {
+        self.tokens_mut(list, deflate).map(std::mem::take).unwrap_or_default()
     }
 
     /// Takes a lent list back.
-    pub fn give_back(&mut self, list: List, tokens: Vec<u32>) {
-        if let Some(place) = self.lists.get_mut(list as usize) {
+    pub fn give_back(&mut self, list: List, deflate: bool, tokens: Vec<u32>) {
+        if let Some(place) = self.tokens_mut(list, deflate) {
             *place = tokens;
         }
     }
 
     fn subscribers(&self) -> usize {
-        self.lists.iter().map(Vec::len).sum()
+        self.lists.iter().map(Vec::len).sum::<usize>() + self.deflating()
+    }
+
+    fn deflating(&self) -> usize {
+        self.deflating.iter().flat_map(|lists| lists.iter()).map(Vec::len).sum()
     }
 
     fn is_deserted(&self) -> bool {
@@ -146,7 +179,9 @@ impl Local {
         for left in (0..subscribers).rev() {
             self.channel.unsubscribe(shard, left == 0);
         }
-        let uncounted = self.tokens(List::Everyone).len();
+        (0..self.deflating()).for_each(|_| self.channel.remove_deflating());
+        let uncounted = [false, true].map(|deflate| self.tokens(List::Everyone, deflate).len());
+        let uncounted: usize = uncounted.iter().sum();
         Gauges::sub(&gauges.subscribers, (subscribers - uncounted) as u64);
     }
 }
@@ -230,6 +265,29 @@ impl Shard {
         channel: &Arc<Channel>,
         list: List,
     ) -> Option<(Start, Place)> {
+        let deflate = self.deflates(token);
+        if deflate {
+            channel.add_deflating();
+        }
+        let subscribed = self.subscribe_to(token, channel, list, deflate);
+        if deflate && subscribed.is_none() {
+            channel.remove_deflating();
+        }
+        subscribed
+    }
+
+    /// Whether the connection agreed on compression.
+    fn deflates(&self, token: usize) -> bool {
+        self.conns.get(token).is_some_and(|conn| conn.deflate)
+    }
+
+    fn subscribe_to(
+        &mut self,
+        token: usize,
+        channel: &Arc<Channel>,
+        list: List,
+        deflate: bool,
+    ) -> Option<(Start, Place)> {
         let mut before = Vec::new();
         let start = channel.subscribe(self.id, || self.inbox.take(&mut before)).ok()?;
         let slot = self.local(channel);
@@ -250,13 +308,13 @@ impl Shard {
             channel.unsubscribe(self.id, deserted);
             return None;
         }
-        let place = self.place(token, slot, list)?;
+        let place = self.place(token, slot, list, deflate)?;
         Some((start, place))
     }
 
     /// Puts a connection at the end of a list.
-    fn place(&mut self, token: usize, slot: u32, list: List) -> Option<Place> {
-        let index = self.locals.get_mut(slot as usize)?.push(list, token as u32);
+    fn place(&mut self, token: usize, slot: u32, list: List, deflate: bool) -> Option<Place> {
+        let index = self.locals.get_mut(slot as usize)?.push(list, deflate, token as u32);
         if list != List::Everyone {
             Gauges::add(&self.gauges().subscribers, 1);
         }
@@ -271,7 +329,8 @@ impl Shard {
         let token = self.token_of(connection);
         let place = token.and_then(|token| {
             let slot = self.local(channel);
-            Some((token, self.place(token, slot, List::of(connection.dialect()))?))
+            let list = List::of(connection.dialect());
+            Some((token, self.place(token, slot, list, connection.deflates())?))
         });
         match place {
             Some((token, place)) => {
@@ -287,6 +346,9 @@ impl Shard {
                     None => true,
                 };
                 channel.member_missed(self.id, last);
+                if connection.deflates() {
+                    channel.remove_deflating();
+                }
             }
         }
     }
@@ -297,31 +359,32 @@ impl Shard {
         // Fanning out may have ended the connection.
         let Some(peer) = self.conns.get_mut(token).and_then(Conn::peer_mut) else { return };
         if let Some(place) = peer.places.remove(&channel.id()) {
-            self.remove_member(place, connection.dialect());
+            self.remove_member(place, connection);
         }
     }
 
-    pub(super) fn remove_member(&mut self, place: Place, dialect: Dialect) {
-        self.remove(place, List::of(dialect));
+    pub(super) fn remove_member(&mut self, place: Place, connection: &Connection) {
+        self.remove(place, List::of(connection.dialect()), connection.deflates());
     }
 
-    pub(super) fn remove_everyone(&mut self, place: Place) {
-        self.remove(place, List::Everyone);
+    pub(super) fn remove_everyone(&mut self, place: Place, connection: &Connection) {
+        self.remove(place, List::Everyone, connection.deflates());
     }
 
     /// Ends all subscriptions of a connection.
     pub(super) fn unsubscribe_all(&mut self, token: usize) {
         let Some(conn) = self.conns.get_mut(token) else { return };
+        let deflate = conn.deflate;
         match &mut conn.lane {
             Lane::Listener(place) => {
                 let place = *place;
                 conn.lane = Lane::Closing;
-                self.remove(place, List::Listeners);
+                self.remove(place, List::Listeners, deflate);
             }
             Lane::Events(place) => {
                 let place = *place;
                 conn.lane = Lane::Lingering;
-                self.remove(place, List::Events);
+                self.remove(place, List::Events, deflate);
             }
             Lane::Stream(places) => {
                 // Each removal may move another subscriber, never this connection, whose places
@@ -329,7 +392,7 @@ impl Shard {
                 let places = std::mem::take(&mut **places);
                 conn.lane = Lane::Closing;
                 for place in places.into_values() {
-                    self.remove(place, List::Streams);
+                    self.remove(place, List::Streams, deflate);
                 }
             }
             _ => {}
@@ -344,7 +407,8 @@ impl Shard {
         };
         match place {
             Some(place) => {
-                self.remove(place, List::Streams);
+                let deflate = self.deflates(token);
+                self.remove(place, List::Streams, deflate);
                 true
             }
             None => false,
@@ -352,10 +416,10 @@ impl Shard {
     }
 
     /// Takes a subscriber out of its list; the list's last one moves to its place.
-    fn remove(&mut self, place: Place, list: List) {
+    fn remove(&mut self, place: Place, list: List, deflate: bool) {
         let slot = place.slot as usize;
         let Some(local) = self.locals.get_mut(slot) else { return };
-        let moved = local.swap_remove(list, place.index as usize);
+        let moved = local.swap_remove(list, deflate, place.index as usize);
         let deserted = local.is_deserted();
         let channel = Arc::clone(&local.channel);
         if let Some(moved) = moved.and_then(|token| self.conns.get_mut(token as usize)) {
@@ -382,6 +446,9 @@ impl Shard {
             self.locals.remove(slot);
         }
         channel.unsubscribe(self.id, deserted);
+        if deflate {
+            channel.remove_deflating();
+        }
         if list != List::Everyone {
             Gauges::sub(&self.gauges().subscribers, 1);
         }

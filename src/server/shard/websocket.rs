@@ -9,7 +9,7 @@ use super::{Shard, gauges_of};
 use crate::hub::Gauges;
 use crate::server::dialect::Closure;
 use crate::wire::stream::{self, Op, Reply, Request};
-use crate::wire::websocket::{Decoder, Event, Limits, Message, close_frame, pong_frame};
+use crate::wire::websocket::{Decoder, Event, Fault, Limits, Message, close_frame, pong_frame};
 use crate::wire::{MessageKind, Position, close};
 use crate::{Error, ErrorKind};
 
@@ -57,6 +57,7 @@ impl Shard {
             _ => Limits::discard(max_message),
         };
         Self::heard(conn, next_ping);
+        let limits = Limits { deflate: conn.deflate, ..limits };
         let mut decoder = conn.reader.take().map_or_else(Decoder::default, |decoder| *decoder);
         loop {
             match decoder.next(&mut input, limits) {
@@ -65,6 +66,12 @@ impl Shard {
                 Ok(Some(Event::TooLarge(kind, head, size))) => {
                     self.on_too_large(token, kind, head, size);
                 }
+                Ok(Some(Event::Deflated(kind, data))) => {
+                    if let Err(fault) = self.on_deflated(token, kind, data, limits) {
+                        self.on_fault(token, fault);
+                        return;
+                    }
+                }
                 Ok(Some(Event::Ping(data))) => self.on_ping(token, data),
                 Ok(Some(Event::Pong)) => self.on_pong(token),
                 Ok(Some(Event::Close(code, reason))) => {
@@ -72,9 +79,7 @@ impl Shard {
                     return;
                 }
                 Err(fault) => {
-                    Gauges::add(&self.gauges().rejected, 1);
-                    self.close_websocket(token, fault.code, fault.reason);
-                    self.discard_input(token);
+                    self.on_fault(token, fault);
                     return;
                 }
             }
@@ -88,6 +93,34 @@ impl Shard {
         {
             conn.reader = Some(Box::new(decoder));
         }
+    }
+
+    /// The peer broke the protocol or a limit.
+    fn on_fault(&mut self, token: usize, fault: Fault) {
+        Gauges::add(&self.gauges().rejected, 1);
+        self.close_websocket(token, fault.code, fault.reason);
+        self.discard_input(token);
+    }
+
+    /// A message that came compressed: decompressed within the limits, and then as any other.
+    fn on_deflated(
+        &mut self,
+        token: usize,
+        kind: MessageKind,
+        data: &[u8],
+        limits: Limits,
+    ) -> Result<(), Fault> {
+        let mut inflater = std::mem::take(&mut self.inflater);
+        let inflated = inflater.inflate(kind, data, limits).map(|event| {
+            Gauges::add(&self.gauges().inflations, 1);
+            match event {
+                Event::Message(kind, data) => self.on_message(token, kind, data),
+                Event::TooLarge(kind, head, size) => self.on_too_large(token, kind, head, size),
+                _ => debug_assert!(false, "a message is all that can be compressed"),
+            }
+        });
+        self.inflater = inflater;
+        inflated
     }
 
     /// Once a Close was sent, nothing may follow it.

@@ -48,6 +48,8 @@ pub struct Handshake<'a> {
     pub key: &'a str,
     /// The first sub-protocol offered.
     pub protocol: Option<&'a str>,
+    /// The first acceptable offer to compress messages.
+    pub deflate: Option<websocket::Agreement>,
 }
 
 /// Why a request is refused. The connection is to be closed: where the next request would begin
@@ -149,6 +151,7 @@ struct Fields<'a> {
     key: Option<&'a str>,
     version: Option<&'a str>,
     protocol: Option<&'a str>,
+    deflate: Option<websocket::Agreement>,
 }
 
 fn interpret<'a>(request: &httparse::Request<'_, 'a>, raw: &'a [u8]) -> Result<Head<'a>, Refusal> {
@@ -253,11 +256,16 @@ impl<'a> Fields<'a> {
             21 if is("sec-websocket-version") => self.version = Some(text(value)?),
             22 if is("sec-websocket-protocol") => {
                 for token in tokens(value) {
-                    if !token.iter().all(|&b| is_token_byte(b)) {
+                    if !token.iter().all(|&b| websocket::is_token_byte(b)) {
                         return Err(bad("Sec-WebSocket-Protocol is malformed"));
                     }
                     self.protocol = self.protocol.or(Some(text(token)?));
                 }
+            }
+            24 if is("sec-websocket-extensions") => {
+                let deflate = websocket::accept_deflate(value)
+                    .map_err(|_| bad("Sec-WebSocket-Extensions is malformed"))?;
+                self.deflate = self.deflate.or(deflate);
             }
             _ => {}
         }
@@ -277,7 +285,9 @@ impl<'a> Fields<'a> {
             return Err(Refusal { status: 426, message: "Sec-WebSocket-Version is not 13" });
         }
         match self.key {
-            Some(key) if websocket::is_key(key) => Ok(Handshake { key, protocol: self.protocol }),
+            Some(key) if websocket::is_key(key) => {
+                Ok(Handshake { key, protocol: self.protocol, deflate: self.deflate })
+            }
             _ => Err(bad("Sec-WebSocket-Key is not 16 bytes of base64")),
         }
     }
@@ -307,10 +317,6 @@ fn split_target(target: &str) -> Result<(&str, &str), Refusal> {
 /// The elements of a comma-separated list (RFC 9110 section 5.6.1).
 fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&b| b == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
-}
-
-fn is_token_byte(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 
 /// Digits only: no sign, no space, no list.
@@ -460,6 +466,11 @@ mod tests {
         let handshake = head(good.as_bytes()).handshake.unwrap();
         assert_eq!(handshake.key, "dGhlIHNhbXBsZSBub25jZQ==");
         assert_eq!(handshake.protocol, Some("one"));
+        assert_eq!(handshake.deflate, None);
+        let offers = "Sec-WebSocket-Extensions: permessage-deflate; unknown\r\n\
+                      Sec-WebSocket-Extensions: permessage-deflate\r\n";
+        let bytes = upgrade("GET", VERSION, KEY, offers);
+        assert!(head(bytes.as_bytes()).handshake.unwrap().deflate.is_some());
         for (bytes, status) in [
             (upgrade("GET", "", KEY, ""), 426),
             (upgrade("GET", "Sec-WebSocket-Version: 8\r\n", KEY, ""), 426),
@@ -469,6 +480,7 @@ mod tests {
             (upgrade("POST", VERSION, KEY, ""), 400),
             (upgrade("GET", VERSION, KEY, "Content-Length: 5\r\n"), 400),
             (upgrade("GET", VERSION, KEY, "Sec-WebSocket-Protocol: a b\r\n"), 400),
+            (upgrade("GET", VERSION, KEY, "Sec-WebSocket-Extensions: a b\r\n"), 400),
         ] {
             assert_eq!(refused(bytes.as_bytes()), status, "{bytes:?}");
         }

@@ -12,6 +12,9 @@ use crate::wire::{MessageKind, close};
 pub enum Event<'a> {
     /// A whole message, unmasked, text checked. Empty when the decoder discards messages.
     Message(MessageKind, &'a [u8]),
+    /// A whole message that came compressed: its compressed payload, for
+    /// [`Inflater::inflate`](super::Inflater::inflate). Only where [`Limits::deflate`] is set.
+    Deflated(MessageKind, &'a [u8]),
     /// A message over [`Limits::max`]: its first [`Limits::head`] bytes, and its whole size. What
     /// it says is not checked as text.
     TooLarge(MessageKind, &'a [u8], usize),
@@ -47,18 +50,26 @@ pub struct Limits {
     pub skip: usize,
     /// How much of the front of a skipped message is kept.
     pub head: usize,
+    /// Whether messages may come compressed (RFC 7692): the connection has agreed on it.
+    pub deflate: bool,
 }
 
 impl Limits {
     /// Messages up to `max` bytes are kept; a longer one is a fault.
     pub fn keep(max: usize) -> Self {
-        Self { max, keep: true, skip: 0, head: 0 }
+        Self { max, keep: true, skip: 0, head: 0, deflate: false }
     }
 
     /// Messages up to `max` bytes are checked and reported, their content is neither kept nor
     /// lent; a longer one is a fault.
     pub fn discard(max: usize) -> Self {
-        Self { max, keep: false, skip: 0, head: 0 }
+        Self { max, keep: false, skip: 0, head: 0, deflate: false }
+    }
+
+    /// The longest compressed payload that can stand for an acceptable message: the compressors in
+    /// use add an eighth at the very most to what they cannot compress.
+    pub(super) fn longest_deflated(self) -> usize {
+        self.max.saturating_add(self.max / 8 + 64)
     }
 }
 
@@ -72,6 +83,8 @@ pub struct Decoder {
     frame: Option<Frame>,
     /// The kind of the message that is being assembled, until its final frame.
     message: Option<MessageKind>,
+    /// That message came compressed.
+    deflated: bool,
     /// Payload bytes of the message so far, kept or not.
     size: usize,
     text: Utf8Stream,
@@ -94,6 +107,8 @@ const BINARY: u8 = 2;
 const CLOSE: u8 = 8;
 const PING: u8 = 9;
 const PONG: u8 = 10;
+/// The first reserved bit: the message is compressed (RFC 7692 section 6).
+const RSV1: u8 = 0x40;
 
 impl Decoder {
     /// Whether nothing is half read: the decoder may be dropped and a new one take the next byte.
@@ -145,8 +160,9 @@ impl Decoder {
             let last = whole && frame.fin;
             let alone = last && self.size == piece.len();
             // Known from the header on, so before a byte of the frame is kept.
-            let over = self.size > limits.max;
+            let over = self.size > limits.max && !self.deflated;
             if !over
+                && !self.deflated
                 && (kind == MessageKind::Text && !self.text.push(piece)
                     || last && !self.text.is_complete())
             {
@@ -157,7 +173,7 @@ impl Decoder {
                 self.buffer.truncate(wanted);
                 self.buffer.shrink_to_fit();
             }
-            if limits.keep && !alone {
+            if (limits.keep || self.deflated) && !alone {
                 let room = piece.len().min(wanted - self.buffer.len());
                 self.buffer.extend_from_slice(&piece[..room]);
             }
@@ -165,6 +181,13 @@ impl Decoder {
                 self.message = None;
                 self.text = Utf8Stream::default();
                 let size = std::mem::take(&mut self.size);
+                if std::mem::take(&mut self.deflated) {
+                    if alone {
+                        return Ok(Some(Event::Deflated(kind, piece)));
+                    }
+                    self.lent = true;
+                    return Ok(Some(Event::Deflated(kind, &self.buffer)));
+                }
                 if over {
                     if alone {
                         let head = &piece[..piece.len().min(wanted)];
@@ -201,7 +224,7 @@ impl Decoder {
         bytes[have..have + fresh].copy_from_slice(&input[..fresh]);
         let got = &bytes[..have + fresh];
 
-        let Some((size, len)) = header_size(got)? else {
+        let Some((size, len)) = header_size(got, limits.deflate)? else {
             self.head = bytes;
             self.head_len = got.len() as u8;
             *input = &mut [];
@@ -223,8 +246,13 @@ impl Decoder {
             (BINARY, None) => self.message = Some(MessageKind::Binary),
             _ => {}
         }
+        self.deflated |= bytes[0] & RSV1 != 0;
+        let longest = match self.deflated {
+            true => limits.longest_deflated(),
+            false => limits.max.max(limits.skip),
+        };
         match usize::try_from(len).ok().and_then(|len| Some((len, self.size.checked_add(len)?))) {
-            Some((remaining, size)) if size <= limits.max.max(limits.skip) => {
+            Some((remaining, size)) if size <= longest => {
                 self.size = size;
                 Ok(Some(Frame { opcode, fin, remaining, mask }))
             }
@@ -235,12 +263,13 @@ impl Decoder {
 
 /// The size of the header that `bytes` begin with, and the payload length that it tells. What is
 /// wrong in it is found at the first byte that shows it.
-fn header_size(bytes: &[u8]) -> Result<Option<(usize, u64)>, Fault> {
+fn header_size(bytes: &[u8], deflate: bool) -> Result<Option<(usize, u64)>, Fault> {
     let Some(&first) = bytes.first() else { return Ok(None) };
-    if first & 0x70 != 0 {
+    let opcode = first & 0x0f;
+    let allowed = if deflate && matches!(opcode, TEXT | BINARY) { RSV1 } else { 0 };
+    if first & 0x70 & !allowed != 0 {
         return Err(protocol("reserved bit set"));
     }
-    let opcode = first & 0x0f;
     if !matches!(opcode, 0..=BINARY | CLOSE..=PONG) {
         return Err(protocol("reserved opcode"));
     }

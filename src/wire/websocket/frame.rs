@@ -1,7 +1,10 @@
 //! The frames that a server sends (RFC 6455 section 5.2): never masked, never fragmented.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::Bytes;
 
+use super::Deflater;
 use crate::wire::MessageKind;
 
 /// A message and its WebSocket frame in one buffer: encoded once, written to every subscriber.
@@ -10,7 +13,16 @@ pub struct Message {
     frame: Bytes,
     header: u8,
     kind: MessageKind,
+    deflated: Option<Arc<Deflated>>,
 }
+
+/// How many encodings of a message can be shared compressed.
+pub const DEFLATED_FORMS: usize = 4;
+
+/// The compressed frames of a message, one per encoding, each made by whoever needs it first;
+/// `None` when compression saves nothing.
+#[derive(Debug, Default)]
+struct Deflated([OnceLock<Option<Bytes>>; DEFLATED_FORMS]);
 
 impl Message {
     /// Copies `payload` behind a frame header: one allocation, one copy.
@@ -27,7 +39,7 @@ impl Message {
         for part in parts {
             frame.extend_from_slice(part);
         }
-        Self { frame: frame.into(), header, kind }
+        Self { frame: frame.into(), header, kind, deflated: None }
     }
 
     /// The whole frame, ready for a socket.
@@ -44,9 +56,43 @@ impl Message {
     pub fn kind(&self) -> MessageKind {
         self.kind
     }
+
+    /// The same message, with a place for its compressed frames: its clones share them, on whatever
+    /// threads they are. One allocation. Not for a message that is published a second time: an
+    /// encoding may tell the message's place in its channel.
+    pub fn sharing_deflated(&self) -> Self {
+        Self { deflated: Some(Arc::default()), ..self.clone() }
+    }
+
+    /// The compressed frame of encoding `form` (below [`DEFLATED_FORMS`]), which `make` makes when
+    /// neither this message nor a clone that shares it has it yet. Who comes while another thread
+    /// makes it waits for that thread.
+    pub fn deflated(&self, form: usize, make: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
+        match self.deflated.as_ref().and_then(|deflated| deflated.0.get(form)) {
+            Some(place) => place.get_or_init(make).clone(),
+            None => make(),
+        }
+    }
+}
+
+/// The compressed form of a server's frame that holds one whole message; `None` when that would not
+/// be smaller. One allocation, one copy of the compressed payload.
+pub fn deflated_frame(deflater: &mut Deflater, frame: &[u8]) -> Option<Bytes> {
+    let opcode = frame.first()? & 0x0f;
+    let payload = deflater.deflate(&[frame_payload(frame)])?;
+    let mut frame = Vec::with_capacity(MAX_HEADER + payload.len());
+    write_frame(&mut frame, RSV1 | opcode, &[payload]);
+    Some(frame.into())
+}
+
+/// The payload of a server's frame; nothing if it is none.
+pub fn frame_payload(frame: &[u8]) -> &[u8] {
+    frame_size(frame).and_then(|(header, _)| frame.get(header..)).unwrap_or_default()
 }
 
 const MAX_HEADER: usize = 10;
+/// The message is compressed (RFC 7692 section 6).
+const RSV1: u8 = 0x40;
 
 fn opcode(kind: MessageKind) -> u8 {
     match kind {
@@ -147,6 +193,26 @@ mod tests {
             assert_eq!(message.frame()[..header.len()], header);
             assert_eq!(message.payload().len(), len);
         }
+    }
+
+    #[test]
+    fn clones_share_what_one_of_them_compressed() {
+        let mut deflater = Deflater::default();
+        let text = "qyun ".repeat(100);
+        let message = Message::new(MessageKind::Text, text.as_bytes()).sharing_deflated();
+        let mut frame = |message: &Message| deflated_frame(&mut deflater, message.frame());
+        let first = message.clone().deflated(1, || frame(&message)).unwrap();
+        assert_eq!(first[0], 0xc1);
+        assert!(first.len() < 50 && usize::from(first[1]) == first.len() - 2);
+        let again = message.deflated(1, || panic!("it is there")).unwrap();
+        assert_eq!(first.as_ptr(), again.as_ptr());
+        // Another encoding, another message, and one that shares nothing.
+        assert_eq!(message.deflated(0, || None), None);
+        assert_eq!(message.deflated(0, || panic!("it is known to save nothing")), None);
+        assert!(message.sharing_deflated().deflated(1, || None).is_none());
+        let alone = Message::new(MessageKind::Text, text.as_bytes());
+        assert!(alone.deflated(1, || frame(&alone)).is_some());
+        assert!(alone.deflated(1, || None).is_none());
     }
 
     #[test]

@@ -1,16 +1,23 @@
 //! WebSocket (RFC 6455), the server's side, without I/O: reading what clients send, making the
-//! frames that servers send, and the opening handshake's accept key.
+//! frames that servers send, the opening handshake's accept key, and compression (RFC 7692).
 //!
 //! Reading is a streaming [`Decoder`] that holds nothing between messages, so that a connection
 //! which is not in the middle of a frame needs no reading state at all. Writing makes one immutable
 //! frame per message, shared by every subscriber.
 
 mod decoder;
+mod deflate;
+mod extension;
 mod frame;
 mod utf8;
 
 pub use decoder::{Decoder, Event, Fault, Limits};
-pub use frame::{Message, close_frame, frame_end, pong_frame};
+pub use deflate::{Deflater, Inflater};
+pub(crate) use extension::is_token_byte;
+pub use extension::{Agreement, DEFLATE_OFFER, Malformed, accept_deflate, is_deflate_answer};
+pub use frame::{
+    DEFLATED_FORMS, Message, close_frame, deflated_frame, frame_end, frame_payload, pong_frame,
+};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -79,6 +79,10 @@ class ServerCounters(ctypes.Structure):
         ("closed_slow", c_uint64),
         ("rejected", c_uint64),
         ("queued_bytes", c_uint64),
+        ("compressions", c_uint64),
+        ("compressed_bytes_in", c_uint64),
+        ("compressed_bytes_out", c_uint64),
+        ("inflations", c_uint64),
     ]
 
 

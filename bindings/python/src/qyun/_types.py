@@ -104,6 +104,10 @@ class ServerCounters(NamedTuple):
     closed_slow: int
     rejected: int
     queued_bytes: int
+    compressions: int
+    compressed_bytes_in: int
+    compressed_bytes_out: int
+    inflations: int
 
 
 class ClientCounters(NamedTuple):

@@ -27,6 +27,7 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 #[derive(Debug, Clone, PartialEq)]
 enum Said {
     Message(MessageKind, Vec<u8>),
+    Deflated(MessageKind, Vec<u8>),
     TooLarge(Vec<u8>, usize),
     Ping(Vec<u8>),
     Pong,
@@ -57,6 +58,9 @@ fn read_within(bytes: &[u8], cuts: &[usize], limits: Limits) -> Vec<Said> {
                 Ok(Some(Event::Message(kind, data))) => {
                     said.push(Said::Message(kind, data.to_vec()));
                 }
+                Ok(Some(Event::Deflated(kind, data))) => {
+                    said.push(Said::Deflated(kind, data.to_vec()));
+                }
                 Ok(Some(Event::Ping(data))) => said.push(Said::Ping(data.to_vec())),
                 Ok(Some(Event::Pong)) => said.push(Said::Pong),
                 Ok(Some(Event::Close(code, _))) => {
@@ -70,7 +74,8 @@ fn read_within(bytes: &[u8], cuts: &[usize], limits: Limits) -> Vec<Said> {
             }
         }
         assert!(input.is_empty());
-        assert!(decoder.buffer.len() <= limits.max.max(limits.head));
+        let most = if limits.deflate { limits.longest_deflated() } else { limits.max };
+        assert!(decoder.buffer.len() <= most.max(limits.head));
     }
     said
 }
@@ -166,6 +171,70 @@ fn memory_follows_what_arrived_not_what_was_claimed() {
     assert!(!decoder.is_idle());
 }
 
+fn deflating(max: usize) -> Limits {
+    Limits { deflate: true, ..Limits::keep(max) }
+}
+
+#[test]
+fn compressed_messages_are_told_from_plain_ones() {
+    let mut bytes = frame(0xc1, b"abc");
+    bytes.extend(frame(0x81, "青".as_bytes()));
+    // Not text before it is inflated.
+    bytes.extend(frame(0x41, &[0xff]));
+    bytes.extend(frame(0x89, b"?"));
+    bytes.extend(frame(0x00, b""));
+    bytes.extend(frame(0x80, b"def"));
+    bytes.extend(frame(0x82, b"x"));
+    bytes.extend(frame(0xc2, b""));
+    bytes.extend(frame(0x01, b"plain"));
+    bytes.extend(frame(0x80, b"!"));
+    let expected = [
+        Said::Deflated(MessageKind::Text, b"abc".to_vec()),
+        text("青"),
+        Said::Ping(b"?".to_vec()),
+        Said::Deflated(MessageKind::Text, b"\xffdef".to_vec()),
+        Said::Message(MessageKind::Binary, b"x".to_vec()),
+        Said::Deflated(MessageKind::Binary, Vec::new()),
+        text("plain!"),
+    ];
+    for cut in 1..bytes.len() {
+        let said = read_within(&bytes, &vec![cut; 200], deflating(100));
+        assert_eq!(said, expected, "cut every {cut}");
+    }
+    // Who discards messages needs the compressed ones all the same, for checking.
+    let said = read_within(&bytes, &[], Limits { keep: false, ..deflating(100) });
+    assert_eq!(said[3], expected[3]);
+}
+
+#[test]
+fn the_bit_of_compression_stands_on_first_frames_only() {
+    let mut inside = frame(0x41, b"a");
+    inside.extend(frame(0xc0, b"b"));
+    let mut begun_plain = frame(0x01, b"a");
+    begun_plain.extend(frame(0xc0, b"b"));
+    for (name, bytes) in [
+        ("continuation", inside),
+        ("continuation of a plain message", begun_plain),
+        ("ping", frame(0xc9, b"")),
+        ("close", frame(0xc8, b"")),
+        ("second bit", frame(0xa1, b"")),
+        ("third bit", frame(0xd1, b"")),
+    ] {
+        assert_eq!(read_within(&bytes, &[], deflating(100)), [Said::Fault(1002)], "{name}");
+    }
+}
+
+#[test]
+fn a_compressed_payload_is_limited_before_it_is_read() {
+    let limits = Limits { skip: 4000, head: 10, ..deflating(800) };
+    let fits = frame(0xc2, &[0; 964]);
+    assert!(matches!(read_within(&fits, &[], limits)[..], [Said::Deflated(..)]));
+    assert_eq!(read_within(&frame(0xc2, &[0; 965]), &[], limits), [Said::Fault(1009)]);
+    let mut pieces = frame(0x42, &[0; 500]);
+    pieces.extend(frame(0x00, &[0; 465]));
+    assert_eq!(read_within(&pieces, &[7; 200], limits), [Said::Fault(1009)]);
+}
+
 /// What tungstenite, an independent implementation, makes of the same bytes.
 fn oracle(bytes: &[u8], max: usize) -> Vec<Said> {
     use tungstenite::protocol::{Role, WebSocket, WebSocketConfig};
@@ -253,5 +322,6 @@ proptest! {
     fn no_input_breaks_it(bytes: Vec<u8>, cuts in prop::collection::vec(1usize..9, 0..40)) {
         read(&bytes, &cuts, 1000, true);
         read(&bytes, &cuts, 1000, false);
+        read_within(&bytes, &cuts, deflating(1000));
     }
 }
