@@ -200,14 +200,26 @@ fn a_page_begins_behind_the_name_before() {
     for name in ["b", "a", "青", "c"] {
         hub.create(name).unwrap();
     }
-    let names = |after, limit| -> Vec<String> {
-        hub.page(after, limit).iter().map(|channel| channel.name().to_string()).collect()
+    let page = |prefix: &str, after: Option<&str>, limit| -> Vec<String> {
+        let page = hub.page_of(prefix, after, limit);
+        page.iter().map(|channel| channel.name().to_string()).collect()
     };
+    let names = |after, limit| page("", after, limit);
     assert_eq!(names(None, 9), ["a", "b", "c", "青"]);
     assert_eq!(names(None, 2), ["a", "b"]);
     assert_eq!(names(Some("b"), 2), ["c", "青"]);
     assert_eq!(names(Some("bb"), 1), ["c"]);
     assert!(names(Some("青"), 2).is_empty());
+
+    for name in ["news", "news/a", "news/b", "newt", "ne"] {
+        hub.create(name).unwrap();
+    }
+    assert_eq!(page("news", None, 9), ["news", "news/a", "news/b"]);
+    assert_eq!(page("news", None, 2), ["news", "news/a"]);
+    assert_eq!(page("news", Some("news/a"), 9), ["news/b"]);
+    assert_eq!(page("news", Some("a"), 1), ["news"]);
+    assert!(page("news", Some("newt"), 9).is_empty());
+    assert!(page("x", None, 9).is_empty());
 }
 
 #[test]

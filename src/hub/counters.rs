@@ -3,6 +3,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::Histogram;
+
 /// Totals since the server started, and what is there now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Counters {
@@ -56,6 +58,8 @@ pub struct Gauges {
     pub compressed_bytes_in: AtomicU64,
     pub compressed_bytes_out: AtomicU64,
     pub inflations: AtomicU64,
+    /// From a publication to the end of the writes to this shard's subscribers.
+    pub publish_to_write: Histogram,
 }
 
 impl Gauges {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Channel, Connection, lock};
 use crate::wire::websocket::Message;
@@ -90,7 +90,7 @@ pub type Wake = Box<dyn Fn() + Send + Sync>;
 /// `asleep` decides who wakes. The reader sets it, then looks at `len`; a writer raises `len`,
 /// then looks at `asleep`. Both in sequentially consistent order, so one of them sees the other.
 pub struct Inbox {
-    items: Mutex<Vec<Item>>,
+    waiting: Mutex<Waiting>,
     len: AtomicUsize,
     bytes: AtomicUsize,
     max_bytes: usize,
@@ -98,8 +98,16 @@ pub struct Inbox {
     closed: AtomicBool,
     wake: Wake,
     /// Writers that wait for room; the same hand-shake as with `asleep`.
-    waiting: AtomicUsize,
+    writers: AtomicUsize,
     room: (Mutex<()>, Condvar),
+}
+
+/// What waits for the reader.
+#[derive(Default)]
+struct Waiting {
+    items: Vec<Item>,
+    /// When the first of the items came: one reading of the clock for all that wait together.
+    since: Option<Instant>,
 }
 
 impl std::fmt::Debug for Inbox {
@@ -112,14 +120,14 @@ impl Inbox {
     /// An empty inbox that is full at `max_bytes` of frames.
     pub fn new(max_bytes: usize, wake: Wake) -> Self {
         Self {
-            items: Mutex::new(Vec::new()),
+            waiting: Mutex::default(),
             len: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             max_bytes,
             asleep: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             wake,
-            waiting: AtomicUsize::new(0),
+            writers: AtomicUsize::new(0),
             room: (Mutex::new(()), Condvar::new()),
         }
     }
@@ -130,12 +138,13 @@ impl Inbox {
             Item::Publish { message, .. } | Item::Send { message, .. } => message.frame().len(),
             _ => 0,
         };
-        let mut items = lock(&self.items);
+        let mut waiting = lock(&self.waiting);
         if self.closed.load(SeqCst) {
             return;
         }
-        items.push(item);
-        self.len.store(items.len(), SeqCst);
+        waiting.since.get_or_insert_with(Instant::now);
+        waiting.items.push(item);
+        self.len.store(waiting.items.len(), SeqCst);
         self.bytes.fetch_add(size, SeqCst);
     }
 
@@ -147,15 +156,18 @@ impl Inbox {
     }
 
     /// Moves everything that waits into `into`, which must be empty; its capacity is used again.
-    pub fn take(&self, into: &mut Vec<Item>) {
+    /// Tells since when the first of it waited.
+    pub fn take(&self, into: &mut Vec<Item>) -> Option<Instant> {
         debug_assert!(into.is_empty());
-        {
-            let mut items = lock(&self.items);
-            std::mem::swap(&mut *items, into);
+        let since = {
+            let mut waiting = lock(&self.waiting);
+            std::mem::swap(&mut waiting.items, into);
             self.len.store(0, SeqCst);
             self.bytes.store(0, SeqCst);
-        }
+            waiting.since.take()
+        };
         self.signal_room();
+        since
     }
 
     /// Whether nothing waits.
@@ -194,7 +206,7 @@ impl Inbox {
         if !self.is_full() {
             return;
         }
-        self.waiting.fetch_add(1, SeqCst);
+        self.writers.fetch_add(1, SeqCst);
         let mut guard = lock(&self.room.0);
         while self.is_full() && !self.closed.load(SeqCst) {
             // The time limit only guards against a reader that died; `take` signals.
@@ -204,24 +216,24 @@ impl Inbox {
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
-        self.waiting.fetch_sub(1, SeqCst);
+        self.writers.fetch_sub(1, SeqCst);
     }
 
     /// Drops what waits and whatever comes: the reader is gone.
     pub fn close(&self) {
         let dropped = {
-            let mut items = lock(&self.items);
+            let mut waiting = lock(&self.waiting);
             self.closed.store(true, SeqCst);
             self.len.store(0, SeqCst);
             self.bytes.store(0, SeqCst);
-            std::mem::take(&mut *items)
+            std::mem::take(&mut *waiting)
         };
         self.signal_room();
         drop(dropped);
     }
 
     fn signal_room(&self) {
-        if self.waiting.load(SeqCst) > 0 {
+        if self.writers.load(SeqCst) > 0 {
             // Taking the lock puts this after a waiter's check and before its sleep is over.
             drop(lock(&self.room.0));
             self.room.1.notify_all();

@@ -10,6 +10,7 @@ mod channel;
 mod connection;
 mod connections;
 mod counters;
+mod histogram;
 mod inbox;
 mod registry;
 
@@ -17,6 +18,7 @@ pub use channel::{Channel, ChannelInfo, NO_SLOT, Published, Start};
 pub use connection::{Connection, ConnectionInfo, Home, Origin, Traffic, Value};
 pub use connections::{Connections, Filter};
 pub use counters::{Counters, Gauges};
+pub use histogram::{BOUNDS, Distribution, Histogram};
 pub use inbox::{Decision, Inbox, Item, Wake};
 pub use registry::Hub;
 

@@ -155,10 +155,19 @@ impl Hub {
 
     /// At most `limit` channels whose names sort behind `after`, in order.
     pub fn page(&self, after: Option<&str>, limit: usize) -> Vec<Arc<Channel>> {
+        self.page_of("", after, limit)
+    }
+
+    /// Of the channels whose names begin with `prefix`, the same.
+    pub fn page_of(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<Arc<Channel>> {
         let channels = self.channels.read().unwrap_or_else(PoisonError::into_inner);
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let from = match after {
+            Some(after) if after >= prefix => Bound::Excluded(after),
+            _ => Bound::Included(prefix),
+        };
         channels
             .range::<str, _>((from, Bound::Unbounded))
+            .take_while(|(name, _)| name.starts_with(prefix))
             .take(limit)
             .map(|(_, channel)| Arc::clone(channel))
             .collect()

@@ -5,6 +5,9 @@
 //! subscriber and buffer, one non-blocking send of those shared bytes. No allocation per
 //! subscriber, no copy per subscriber.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use bytes::Bytes;
 
 use super::Shard;
@@ -14,7 +17,6 @@ use super::subscriptions::List;
 use crate::hub::{Channel, Gauges, Item};
 use crate::wire::websocket::Message;
 use crate::wire::{MessageKind, channel_deleted, close, stream};
-use std::sync::Arc;
 
 impl Shard {
     /// Sends what waits in the inbox to this shard's subscribers.
@@ -23,13 +25,14 @@ impl Shard {
             return;
         }
         let mut items = std::mem::take(&mut self.batch);
-        self.inbox.take(&mut items);
-        self.batch = self.fan_out(items);
+        let since = self.inbox.take(&mut items);
+        self.batch = self.fan_out(items, since);
     }
 
-    /// Delivers `items` and gives the empty vector back.
-    pub(super) fn fan_out(&mut self, mut items: Vec<Item>) -> Vec<Item> {
+    /// Delivers `items`, the first of which waited since `since`, and gives the empty vector back.
+    pub(super) fn fan_out(&mut self, mut items: Vec<Item>, since: Option<Instant>) -> Vec<Item> {
         let mut touched = std::mem::take(&mut self.touched);
+        let mut messages = 0;
         for item in items.drain(..) {
             match item {
                 Item::Publish { channel, offset, message } => {
@@ -39,6 +42,7 @@ impl Shard {
                             touched.push(slot);
                         }
                         local.pending.push((offset, message));
+                        messages += 1;
                     }
                 }
                 Item::Deleted(channel) => {
@@ -71,6 +75,11 @@ impl Shard {
         }
         self.flush_peers();
         self.touched = touched;
+        // One reading of the clock for all: each message counts as long as the first of them
+        // waited and the last of their subscribers was written to.
+        if let Some(since) = since.filter(|_| messages > 0) {
+            self.gauges().publish_to_write.observe(since.elapsed(), messages);
+        }
         if items.capacity() > 4096 {
             items = Vec::new();
         }

@@ -227,8 +227,9 @@ impl Shard {
         if has(self)? {
             // What was published before this answer is delivered before it.
             let mut before = Vec::new();
-            let position = channel.position(|| self.inbox.take(&mut before));
-            self.fan_out(before);
+            let mut since = None;
+            let position = channel.position(|| since = self.inbox.take(&mut before));
+            self.fan_out(before, since);
             return Some(Start { position });
         }
         let (start, place) = self.subscribe(token, channel, List::Streams)?;
@@ -289,13 +290,14 @@ impl Shard {
         deflate: bool,
     ) -> Option<(Start, Place)> {
         let mut before = Vec::new();
-        let start = channel.subscribe(self.id, || self.inbox.take(&mut before)).ok()?;
+        let mut since = None;
+        let start = channel.subscribe(self.id, || since = self.inbox.take(&mut before)).ok()?;
         let slot = self.local(channel);
         self.locals.get_mut(slot as usize)?.joining = true;
         // Everything published before the subscription goes to the earlier subscribers first. One
         // of them may fail and leave: were the last one to take the entry along, this shard would
         // no longer be told of the channel. The subscriber itself may fail as well.
-        self.fan_out(before);
+        self.fan_out(before, since);
         let remains = self.conns.get(token).is_some_and(Conn::may_subscribe);
         let local = self.locals.get_mut(slot as usize)?;
         local.joining = false;
