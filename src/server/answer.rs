@@ -1,11 +1,13 @@
-//! HTTP answers of the channel dialect: always JSON, always of the same shape.
+//! HTTP answers: of the operations, JSON of always the same shape; besides, the page's files and
+//! the metrics.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::Service;
+use super::{Service, metrics, page};
 use crate::hub::Channel;
 use crate::wire::events::MEDIA_TYPE;
 use crate::wire::http::{Refusal, reason};
@@ -13,14 +15,17 @@ use crate::wire::percent;
 use crate::wire::websocket::Agreement;
 use crate::{Error, ErrorKind, Result};
 
-/// One answer: a status and a JSON body.
+/// One answer: a status and a body.
 #[derive(Debug)]
 pub(super) struct Answer {
     status: u16,
+    media_type: &'static str,
     /// More header fields, each with its CR LF.
     fields: &'static str,
-    body: String,
+    body: Cow<'static, str>,
 }
+
+const JSON: &str = "application/json";
 
 const BROADCASTED: &str = r#"{"status":"success","message":"Message broadcasted"}"#;
 
@@ -33,8 +38,13 @@ impl Answer {
         Self::json(200, "success", message, more)
     }
 
+    /// Success that nobody on the way may keep.
+    pub(super) fn fresh(message: &str, more: Value) -> Self {
+        Self { fields: "cache-control: no-store\r\n", ..Self::success(message, more) }
+    }
+
     pub(super) fn broadcasted() -> Self {
-        Self { status: 200, fields: "", body: BROADCASTED.into() }
+        Self { status: 200, media_type: JSON, fields: "", body: BROADCASTED.into() }
     }
 
     /// The answer to an operation that failed.
@@ -64,6 +74,29 @@ impl Answer {
         Self { fields: allow, ..Self::failure(405, "Method not allowed") }
     }
 
+    /// The answer to a request without the token that it needs (RFC 6750 section 3).
+    pub(super) fn unauthorized() -> Self {
+        let text = "This needs the admin token: 'Authorization: Bearer TOKEN'";
+        let fields = "www-authenticate: Bearer realm=\"qyun\"\r\n";
+        Self { fields, ..Self::failure(401, text) }
+    }
+
+    /// A file of the page.
+    pub(super) fn file(file: &page::File) -> Self {
+        Self {
+            status: 200,
+            media_type: file.media_type,
+            fields: page::SECURITY,
+            body: file.text.into(),
+        }
+    }
+
+    /// What `/metrics` tells.
+    pub(super) fn metrics(text: String) -> Self {
+        let fields = "cache-control: no-store\r\n";
+        Self { status: 200, media_type: metrics::MEDIA_TYPE, fields, body: text.into() }
+    }
+
     /// The answer to a plain request for what is a WebSocket.
     pub(super) fn upgrade_required() -> Self {
         Self::failure(426, "This is a WebSocket: connect to it with ws://")
@@ -79,7 +112,7 @@ impl Answer {
         }
         body.push('}');
         let fields = if status == 426 { UPGRADE } else { "" };
-        Self { status, fields, body }
+        Self { status, media_type: JSON, fields, body: body.into() }
     }
 
     pub(super) fn is_error(&self) -> bool {
@@ -94,7 +127,7 @@ impl Answer {
         keep_alive: bool,
         head_only: bool,
     ) {
-        let Self { status, fields, body } = self;
+        let Self { status, media_type, fields, body } = self;
         // Who sends Upgrade lists it in Connection (RFC 9110 section 7.8).
         let connection = match (keep_alive, *status) {
             (true, 426) => "connection: upgrade\r\n",
@@ -103,7 +136,7 @@ impl Answer {
             (false, _) => "connection: close\r\n",
         };
         let head = format!(
-            "HTTP/1.1 {status} {}\r\ndate: {}\r\ncontent-type: application/json\r\n\
+            "HTTP/1.1 {status} {}\r\ndate: {}\r\ncontent-type: {media_type}\r\n\
              content-length: {}\r\n{connection}{fields}\r\n",
             reason(*status),
             dates.text,

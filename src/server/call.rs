@@ -1,10 +1,11 @@
-//! The channel dialect's HTTP requests: which operation a head asks for, and its execution.
+//! Plain HTTP requests: which operation a head asks for, and its execution.
 
 use percent_encoding::percent_decode_str;
 use serde_json::json;
 
 use super::Service;
 use super::answer::{Answer, Target};
+use super::{metrics, page};
 use crate::Result;
 use crate::wire::http::{Framing, Handshake, Head, Route, route};
 use crate::wire::{MessageKind, percent};
@@ -19,6 +20,8 @@ pub(super) enum Plan<'a> {
     Events { name: &'a str },
     /// Look for an endpoint at the path.
     Elsewhere,
+    /// An operation of the admin API, if the peer may ask for one.
+    Admin,
     /// Execute a call once the body, if there is one, is read.
     Call(Call),
 }
@@ -32,10 +35,16 @@ pub(super) enum Call {
     Delete(String),
     Info(String),
     List {
+        prefix: String,
         after: Option<String>,
         limit: usize,
     },
     Health,
+    Ready,
+    Metrics,
+    /// A file of the page.
+    Page(&'static page::File),
+    Stats,
     /// The answer is known already; the body, if any, is read and ignored.
     Refuse(Answer),
 }
@@ -68,6 +77,9 @@ impl<'a> Plan<'a> {
             Route::Stream if head.method != "DELETE" => Target::Stream,
             // Nobody's path, unless an endpoint has it. What has a body is nobody's.
             Route::Unknown if head.has_no_body() => return Self::Elsewhere,
+            Route::Admin(_) => return Self::Admin,
+            // A WebSocket is not the page.
+            Route::Page(_) if head.handshake.is_some() => return Self::Elsewhere,
             _ => return Self::Call(Call::of(head).unwrap_or_else(Call::Refuse)),
         };
         match (head.handshake, head.method) {
@@ -91,7 +103,7 @@ impl Call {
             Err(error) => Err(Answer::error(&error)),
         };
         match (head.method, route(head.path)) {
-            (_, Route::Unknown) => Err(Answer::failure(404, "Not found")),
+            (_, Route::Unknown | Route::Admin(_)) => Err(Answer::failure(404, "Not found")),
             ("GET" | "POST", Route::Create(segment)) => Ok(Self::Create(name(segment)?)),
             (_, Route::Create(_)) => Err(Answer::method_not_allowed("allow: GET, POST\r\n")),
             ("POST", Route::Send(segment)) => Ok(Self::Publish(name(segment)?, kind_of(head))),
@@ -101,6 +113,13 @@ impl Call {
             ("GET" | "HEAD", Route::Info(segment)) => Ok(Self::Info(name(segment)?)),
             ("GET" | "HEAD", Route::Channels) => Self::list(head.query),
             ("GET" | "HEAD", Route::Health) => Ok(Self::Health),
+            ("GET" | "HEAD", Route::Ready) => Ok(Self::Ready),
+            ("GET" | "HEAD", Route::Metrics) => Ok(Self::Metrics),
+            (method, Route::Page(path)) => match page::find(path) {
+                Some(file) if method == "GET" || method == "HEAD" => Ok(Self::Page(file)),
+                Some(_) => Err(Answer::method_not_allowed("allow: GET, HEAD\r\n")),
+                None => Err(Answer::failure(404, "Not found")),
+            },
             (_, Route::SendInPath(..)) => Err(Answer::method_not_allowed("allow: GET\r\n")),
             _ => Err(Answer::method_not_allowed("allow: GET, HEAD\r\n")),
         }
@@ -116,11 +135,13 @@ impl Call {
     }
 
     fn list(query: &str) -> std::result::Result<Self, Answer> {
-        let (mut after, mut limit) = (None, PAGE);
+        let (mut prefix, mut after, mut limit) = (String::new(), None, PAGE);
+        let text = |value: &str| percent_decode_str(value).decode_utf8_lossy().into_owned();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             match key {
-                "after" => after = Some(percent_decode_str(value).decode_utf8_lossy().into_owned()),
+                "after" => after = Some(text(value)),
+                "prefix" => prefix = text(value),
                 "limit" => match value.parse() {
                     Ok(number @ 1..=MAX_PAGE) => limit = number,
                     _ => {
@@ -131,7 +152,7 @@ impl Call {
                 _ => {}
             }
         }
-        Ok(Self::List { after, limit })
+        Ok(Self::List { prefix, after, limit })
     }
 
     /// Does it. `body` is what came behind the head.
@@ -152,8 +173,8 @@ impl Call {
             Self::Info(name) => service
                 .channel(&name)
                 .map(|info| Answer::success("Channel found", json!({ "channel": info }))),
-            Self::List { after, limit } => {
-                let channels = service.page(after.as_deref(), limit);
+            Self::List { prefix, after, limit } => {
+                let channels = service.page(&prefix, after.as_deref(), limit);
                 let total = service.hub().len();
                 let more = json!({ "channels": channels, "total": total });
                 Ok(Answer::success(&format!("{} channels", channels.len()), more))
@@ -161,6 +182,16 @@ impl Call {
             Self::Health => {
                 Ok(Answer::success("Serving", json!({ "version": env!("CARGO_PKG_VERSION") })))
             }
+            Self::Ready => Ok(match service.readiness() {
+                Ok(()) => Answer::success("Ready", json!(null)),
+                Err(why) => Answer::failure(503, why),
+            }),
+            Self::Metrics => Ok(Answer::metrics(metrics::exposition(service))),
+            Self::Page(file) => Ok(match service.options().page {
+                true => Answer::file(file),
+                false => Answer::failure(404, "Not found"),
+            }),
+            Self::Stats => Ok(Answer::fresh("Statistics", json!(service.stats()))),
         };
         answer.unwrap_or_else(|error| Answer::error(&error))
     }

@@ -1,10 +1,14 @@
 //! The server: shards that own sockets, and the operations that every face of it shares.
 
+mod admin;
 mod answer;
 mod call;
 pub mod dialect;
 mod listen;
+mod metrics;
 mod options;
+mod page;
+mod process;
 mod remote;
 mod service;
 mod shard;
@@ -14,8 +18,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-pub use options::{OPTIONS, ServerOptions};
-pub use service::Service;
+pub use options::{OPTIONS, Secret, ServerOptions};
+pub use process::Process;
+pub use service::{Service, Stats};
 
 use crate::hub::{Hub, Inbox};
 use crate::{Error, ErrorKind, Result, thread};

@@ -24,6 +24,9 @@ pub struct ServerOptions {
     pub auto_create: bool,
     pub compression: bool,
     pub compress_min_bytes: usize,
+    pub page: bool,
+    pub admin: bool,
+    pub admin_token: Secret,
     pub ping_interval: Duration,
     pub pong_wait: Duration,
     pub handshake_timeout: Duration,
@@ -35,6 +38,16 @@ pub struct ServerOptions {
     pub delivery_bytes: usize,
     pub packet_path: String,
     pub packet_max_bytes: usize,
+}
+
+/// A text that does not show when the options are printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_empty() { "none" } else { "hidden" })
+    }
 }
 
 const DAY_MS: u64 = 86_400_000;
@@ -107,6 +120,19 @@ pub const OPTIONS: &[OptionSpec] = &[
         "256",
         "Smallest message that is compressed; a smaller one is sent as it is.",
     ),
+    OptionSpec::boolean("page", "true", "Serve the test page and the console at /.")
+        .within("server")
+        .live(),
+    OptionSpec::boolean("admin", "true", "Serve the admin API below /api/v1/.")
+        .within("server")
+        .live(),
+    OptionSpec::text(
+        "admin_token",
+        "",
+        "What 'Authorization: Bearer' must give to the admin API; without one, it is for this machine only.",
+    )
+    .within("server")
+    .live(),
     limit(
         "queue_bytes",
         1024,
@@ -230,6 +256,9 @@ impl Default for ServerOptions {
             auto_create: false,
             compression: false,
             compress_min_bytes: 0,
+            page: false,
+            admin: false,
+            admin_token: Secret::default(),
             ping_interval: Duration::ZERO,
             pong_wait: Duration::ZERO,
             handshake_timeout: Duration::ZERO,
@@ -285,6 +314,9 @@ impl ServerOptions {
             "auto_create" => Field::Flag(&mut self.auto_create),
             "compression" => Field::Flag(&mut self.compression),
             "compress_min_bytes" => Field::Size(&mut self.compress_min_bytes),
+            "page" => Field::Flag(&mut self.page),
+            "admin" => Field::Flag(&mut self.admin),
+            "admin_token" => Field::Text(&mut self.admin_token.0),
             "ping_interval_ms" => Field::Millis(&mut self.ping_interval),
             "pong_wait_ms" => Field::Millis(&mut self.pong_wait),
             "handshake_timeout_ms" => Field::Millis(&mut self.handshake_timeout),

@@ -2,6 +2,7 @@
 
 #![allow(missing_docs)]
 
+mod admin;
 mod bad_input;
 mod client;
 mod contract;
@@ -11,6 +12,8 @@ mod events;
 mod fanout;
 mod kit;
 mod lifecycle;
+mod metrics;
 mod packet;
+mod page;
 mod stream;
 mod websocket;

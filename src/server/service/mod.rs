@@ -7,14 +7,17 @@ mod endpoints;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use ipnet::IpNet;
 
 use super::dialect::Endpoint;
 use super::dialect::packet::Packets;
-use super::{ServerOptions, remote};
+use super::{Process, ServerOptions, remote};
 use crate::delivery::Delivery;
-use crate::hub::{Channel, ChannelInfo, Connections, Counters, Gauges, Hub, Published};
+use crate::hub::{
+    Channel, ChannelInfo, Connections, Counters, Distribution, Gauges, Hub, Published,
+};
 use crate::wire::MessageKind;
 use crate::wire::websocket::Message;
 use crate::{Error, ErrorKind, Result, thread};
@@ -28,6 +31,25 @@ pub(in crate::server) enum Admission {
     Refused,
     /// There are too many even to be told.
     Dropped,
+}
+
+/// A server's numbers at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Stats {
+    /// Qyun's version.
+    pub version: &'static str,
+    /// When the server started, in ms since the Unix epoch.
+    pub started_ms: u64,
+    /// When these numbers were read, likewise.
+    pub now_ms: u64,
+    /// Threads that own sockets.
+    pub shards: usize,
+    /// What is counted.
+    pub counters: Counters,
+    /// From publications to the end of the writes; see [`Service::publish_to_write`].
+    pub publish_to_write: Distribution,
+    /// What the process uses.
+    pub process: Process,
 }
 
 /// Connections that may be told at a time that there is no room for them.
@@ -49,6 +71,8 @@ pub struct Service {
     stopped: AtomicBool,
     delivery: Arc<Delivery>,
     packets: Arc<Packets>,
+    /// In ms since the Unix epoch.
+    started_ms: u64,
 }
 
 impl Service {
@@ -77,6 +101,7 @@ impl Service {
             stopped: AtomicBool::new(false),
             delivery,
             packets: Arc::new(packets),
+            started_ms: now_ms(),
         }
     }
 
@@ -96,7 +121,7 @@ impl Service {
         const PAGE: usize = 1024;
         let mut all: Vec<ChannelInfo> = Vec::new();
         loop {
-            let page = self.page(all.last().map(|info| info.name.as_str()), PAGE);
+            let page = self.page("", all.last().map(|info| info.name.as_str()), PAGE);
             let last = page.len() < PAGE;
             all.extend(page);
             if last {
@@ -105,9 +130,9 @@ impl Service {
         }
     }
 
-    /// At most `limit` channels whose names sort behind `after`.
-    pub fn page(&self, after: Option<&str>, limit: usize) -> Vec<ChannelInfo> {
-        self.hub.page(after, limit).iter().map(|channel| channel.info()).collect()
+    /// At most `limit` channels whose names begin with `prefix` and sort behind `after`.
+    pub fn page(&self, prefix: &str, after: Option<&str>, limit: usize) -> Vec<ChannelInfo> {
+        self.hub.page_of(prefix, after, limit).iter().map(|channel| channel.info()).collect()
     }
 
     /// One channel. Error: `ChannelNotFound`.
@@ -139,6 +164,49 @@ impl Service {
         };
         self.gauges.iter().for_each(|shard| shard.add_to(&mut sum));
         sum
+    }
+
+    /// From publications to the end of the writes to subscribers. A message counts once for each
+    /// shard that has subscribers of its channel, as long as the first message of its batch waited
+    /// and the last subscriber of the batch was written to: never less than its own time.
+    pub fn publish_to_write(&self) -> Distribution {
+        let mut sum = Distribution::default();
+        self.gauges.iter().for_each(|shard| shard.publish_to_write.add_to(&mut sum));
+        sum
+    }
+
+    /// What the process uses. Asks the system.
+    pub fn process(&self) -> Process {
+        Process::now(self.sockets.load(Relaxed) as u64)
+    }
+
+    /// When the server started, in ms since the Unix epoch.
+    pub fn started_ms(&self) -> u64 {
+        self.started_ms
+    }
+
+    /// All that a console shows.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            version: env!("CARGO_PKG_VERSION"),
+            started_ms: self.started_ms,
+            now_ms: now_ms(),
+            shards: self.gauges.len(),
+            counters: self.counters(),
+            publish_to_write: self.publish_to_write(),
+            process: self.process(),
+        }
+    }
+
+    /// Whether the server takes what comes; if not, why.
+    pub fn readiness(&self) -> std::result::Result<(), &'static str> {
+        if self.stopped.load(Relaxed) {
+            return Err("Stopping");
+        }
+        match self.hub.is_congested() {
+            true => Err("A shard is behind by 'inbox_bytes'"),
+            false => Ok(()),
+        }
     }
 
     /// Refuses what is published from now on.
@@ -245,4 +313,9 @@ impl Service {
 
 fn not_found() -> Error {
     Error::new(ErrorKind::ChannelNotFound, "Channel not found")
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -11,10 +11,10 @@ use super::answers::{MAX_ANSWERS, Reply};
 use super::conn::{AfterFlush, Conn, Lane, Sent};
 use super::{Shard, gauges_of};
 use crate::hub::{Channel, Gauges};
-use crate::server::ServerOptions;
 use crate::server::answer::{self, Answer};
 use crate::server::call::{Call, Plan};
 use crate::server::dialect::allows_origin;
+use crate::server::{ServerOptions, admin};
 use crate::wire::http::{Body, BodyFault, Handshake, Head, Parsed, Refusal, find_end, parse};
 use crate::wire::websocket::{Message, accept_key};
 use crate::wire::{MessageKind, percent};
@@ -249,6 +249,12 @@ impl Shard {
             }
             Plan::Elsewhere => return self.elsewhere(token, head, reply),
             Plan::Events { name } => return self.start_events(token, name, reply),
+            Plan::Admin => {
+                let conn = self.conns.get(token);
+                let peer = conn.and_then(|conn| conn.stream.peer_addr().ok());
+                let call = admin::call(&self.service, head, peer);
+                return self.start_body(token, head, call, reply);
+            }
             Plan::Call(call) => return self.start_body(token, head, call, reply),
         }
         self.after_request(token, reply)

@@ -32,6 +32,19 @@ pub struct Head<'a> {
     pub raw: &'a [u8],
 }
 
+impl<'a> Head<'a> {
+    /// The values of every field called `name`, which may be written in any case. For what is
+    /// rarely asked: it reads the head again.
+    pub fn fields(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        // Checked before: every line ends in CR LF, and has a colon right behind its name.
+        self.raw.split(|&b| b == b'\n').skip(1).filter_map(move |line| {
+            let colon = memchr::memchr(b':', line)?;
+            let (key, value) = (line.get(..colon)?, line.get(colon + 1..)?);
+            key.eq_ignore_ascii_case(name.as_bytes()).then(|| value.trim_ascii())
+        })
+    }
+}
+
 /// How a request's body is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {

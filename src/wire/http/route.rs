@@ -1,4 +1,4 @@
-//! The channel dialect's paths.
+//! The paths of plain requests and of the channel dialect.
 
 /// Where a path leads. Names and messages are path segments, still percent-encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,14 @@ pub enum Route<'a> {
     Channels,
     /// `/health`
     Health,
+    /// `/ready`
+    Ready,
+    /// `/metrics`
+    Metrics,
+    /// `/` and what stands below `/qyun/`: the page and its files
+    Page(&'a str),
+    /// What stands below `/api/v1/`
+    Admin(&'a str),
     /// Nowhere.
     Unknown,
 }
@@ -31,7 +39,14 @@ pub fn route(path: &str) -> Route<'_> {
         return match path {
             "/channels" => Route::Channels,
             "/health" => Route::Health,
-            _ => Route::Unknown,
+            "/ready" => Route::Ready,
+            "/metrics" => Route::Metrics,
+            "/" => Route::Page("index.html"),
+            _ => match (path.strip_prefix("/qyun/"), path.strip_prefix("/api/v1/")) {
+                (Some(file), _) => Route::Page(file),
+                (_, Some(rest)) => Route::Admin(rest),
+                _ => Route::Unknown,
+            },
         };
     };
     if path == crate::wire::stream::PATH {
@@ -80,7 +95,13 @@ mod tests {
             ("/channel/other/a", Route::Unknown),
             ("/channels", Route::Channels),
             ("/health", Route::Health),
-            ("/", Route::Unknown),
+            ("/ready", Route::Ready),
+            ("/metrics", Route::Metrics),
+            ("/metrics/", Route::Unknown),
+            ("/", Route::Page("index.html")),
+            ("/qyun/main.js", Route::Page("main.js")),
+            ("/api/v1/stats", Route::Admin("stats")),
+            ("/api/v2/stats", Route::Unknown),
             ("/channel", Route::Unknown),
             ("*", Route::Unknown),
         ] {
