@@ -57,7 +57,7 @@ install: $(OUT)/qyun
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(INCLUDEDIR) $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/qyun)
 	$(INSTALL) -m 755 $(OUT)/qyun $(DESTDIR)$(BINDIR)/qyun
 	$(INSTALL) -m 644 include/qyun.h $(DESTDIR)$(INCLUDEDIR)/qyun.h
-	$(INSTALL) -m 644 bindings/cpp/qyun.hpp bindings/cpp/qyun_compat.hpp $(DESTDIR)$(INCLUDEDIR)/
+	$(INSTALL) -m 644 bindings/cpp/*.hpp $(DESTDIR)$(INCLUDEDIR)/
 	$(INSTALL) -m 755 $(OUT)/libqyun.so $(DESTDIR)$(LIBDIR)/$(SHARED)
 	ln -sf $(SHARED) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libqyun.so
@@ -69,7 +69,7 @@ install: $(OUT)/qyun
 
 uninstall:
 	$(RM) $(DESTDIR)$(BINDIR)/qyun \
-		$(addprefix $(DESTDIR)$(INCLUDEDIR)/,qyun.h qyun.hpp qyun_compat.hpp)
+		$(addprefix $(DESTDIR)$(INCLUDEDIR)/,qyun.h $(notdir $(wildcard bindings/cpp/*.hpp)))
 	$(RM) $(addprefix $(DESTDIR)$(LIBDIR)/,$(SHARED) $(SONAME) libqyun.so libqyun.a pkgconfig/qyun.pc)
 	$(RM) -r $(DESTDIR)$(LIBDIR)/cmake/qyun
 

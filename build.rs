@@ -20,6 +20,8 @@ const SECTIONS: &[&str] = &[
     "server",
     "client",
     "subscription",
+    "socket",
+    "socket_pull",
     "log",
     "shutdown",
 ];

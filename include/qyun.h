@@ -377,8 +377,8 @@ qy_status qy_stop_listening(const char *host, const char *channel);
  * 5. Options
  * ===========================================================================
  *
- * Everything a server or a client can be told, as `key = value`. qy_options_describe lists the
- * keys with their types, defaults and help; a later version may have more of them.
+ * Everything a server, a client or a socket can be told, as `key = value`. qy_options_describe
+ * lists the keys with their types, defaults and help; a later version may have more of them.
  *
  * ```c
  * #include <qyun.h>
@@ -404,6 +404,9 @@ qy_status qy_stop_listening(const char *host, const char *channel);
 
 /** Options of a client. */
 #define QY_OPTIONS_CLIENT 2
+
+/** Options of a socket. */
+#define QY_OPTIONS_SOCKET 4
 
 /**
  * A set of options. It is read when a server starts or a client opens, and can be used again,
@@ -435,8 +438,8 @@ typedef struct qy_option_info {
 } qy_option_info;
 
 /**
- * Makes a set of options with the defaults for `kind`, QY_OPTIONS_SERVER or QY_OPTIONS_CLIENT.
- * `*out` is the caller's, to be freed with qy_options_free.
+ * Makes a set of options with the defaults for `kind`, a QY_OPTIONS_ constant. `*out` is the
+ * caller's, to be freed with qy_options_free.
  *
  * Threads: any. Blocks: never. In callbacks: yes.
  * Errors: QY_ERR_INVALID_ARGUMENT for a kind that does not exist.
@@ -1132,7 +1135,381 @@ qy_status qy_subscription_close_wait(qy_subscription *subscription, uint32_t tim
 void qy_subscription_free(qy_subscription *subscription);
 
 /* ===========================================================================
- * 10. Log
+ * 10. Sockets
+ * ===========================================================================
+ *
+ * One WebSocket to any server, for programs that handle the frames themselves: URL, request headers,
+ * sub-protocols, automatic reconnection. A new socket does not connect: qy_socket_connect does, so
+ * that the handle is in the program's hands before the first callback.
+ *
+ * What is sent belongs to the connection that there is at that moment: while there is none, sending
+ * fails with QY_ERR_CONNECT, and nothing is kept for the next one.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdio.h>
+ *
+ * static void on_connected(const qy_socket_event *event, void *user_data) {
+ *   (void)event;
+ *   qy_socket_send(*(qy_socket **)user_data, QY_TEXT, "hello", 5);
+ * }
+ *
+ * static void on_message(const qy_socket_event *event, void *user_data) {
+ *   (void)user_data;
+ *   printf("%.*s\n", (int)event->len, (const char *)event->data);
+ * }
+ *
+ * static void on_disconnected(const qy_socket_event *event, void *user_data) {
+ *   (void)user_data;
+ *   printf("code %d%s\n", (int)event->code, event->will_reconnect ? ", trying again" : "");
+ * }
+ *
+ * int main(void) {
+ *   qy_socket *socket = NULL;
+ *   qy_options *options = NULL;
+ *   qy_socket_callbacks callbacks = {0};
+ *   callbacks.struct_size = sizeof callbacks;
+ *   callbacks.connected = on_connected;
+ *   callbacks.message = on_message;
+ *   callbacks.disconnected = on_disconnected;
+ *   qy_options_new(QY_OPTIONS_SOCKET, &options);
+ *   qy_options_set(options, "header", "Authorization: Bearer secret");
+ *   qy_options_set_int(options, "reconnect_delay_ms", 1000);
+ *   if (qy_socket_open("ws://localhost:8000/chat?room=1", options, QY_DELIVER_THREAD, &callbacks,
+ *                      &socket, NULL, &socket) != QY_OK)
+ *     return 1;
+ *   qy_options_free(options);
+ *   qy_socket_connect(socket, 5000);
+ *   getchar();
+ *   qy_socket_disconnect(socket, 1000, "bye");
+ *   qy_socket_free(socket);
+ *   return qy_shutdown(1000) == QY_OK ? 0 : 1;
+ * }
+ * ```
+ */
+
+/**
+ * The connection is over. The data is what the Close said, or why the connection is lost; `code` is
+ * the close code.
+ */
+#define QY_EVENT_DISCONNECTED 5
+
+/** The server sent a ping, which was answered. The data is its payload. */
+#define QY_EVENT_PING 6
+
+/** The server sent a pong. The data is its payload. */
+#define QY_EVENT_PONG 7
+
+/** Connecting, for the first time or again. */
+#define QY_SOCKET_CONNECTING 1
+
+/** Connected. */
+#define QY_SOCKET_CONNECTED 2
+
+/** Closed for good. */
+#define QY_SOCKET_CLOSED 3
+
+/**
+ * Not connected, and not trying: before qy_socket_connect, after qy_socket_disconnect, and after
+ * the last attempt.
+ */
+#define QY_SOCKET_DISCONNECTED 4
+
+/** A WebSocket to any server. */
+typedef struct qy_socket qy_socket;
+
+/** One event of a socket. */
+typedef struct qy_socket_event {
+  /** The size of this struct in the library that made it. */
+  size_t struct_size;
+  /**
+   * QY_EVENT_CONNECTED, QY_EVENT_DISCONNECTED, QY_EVENT_MESSAGE, QY_EVENT_ERROR (an attempt to
+   * connect failed), QY_EVENT_PING, QY_EVENT_PONG, or QY_EVENT_CLOSED, the last one.
+   */
+  int32_t event;
+  /** QY_TEXT or QY_BINARY for a message; QY_TEXT otherwise. */
+  int32_t kind;
+  /**
+   * The message or payload; of QY_EVENT_CONNECTED the sub-protocol that the server chose; of the
+   * others a text that says why. Not NUL-terminated, never NULL.
+   */
+  const void *data;
+  /** Its length in bytes. */
+  size_t len;
+  /**
+   * Of QY_EVENT_DISCONNECTED: the close code; 1006 when there was no Close, 1005 when that had no
+   * code. Of QY_EVENT_ERROR: the status. 0 otherwise.
+   */
+  int32_t code;
+  /** Of QY_EVENT_DISCONNECTED and QY_EVENT_ERROR: 1 when it is tried again, else 0. */
+  int32_t will_reconnect;
+} qy_socket_event;
+
+/** Receives one event; it is valid until the call returns. */
+typedef void (*qy_socket_callback)(const qy_socket_event *event, void *user_data);
+
+/** Who receives which event. Each may be NULL: those events are then passed over. */
+typedef struct qy_socket_callbacks {
+  /** sizeof(qy_socket_callbacks), set by the caller. */
+  size_t struct_size;
+  /** QY_EVENT_CONNECTED. */
+  qy_socket_callback connected;
+  /** QY_EVENT_DISCONNECTED. */
+  qy_socket_callback disconnected;
+  /** QY_EVENT_MESSAGE. */
+  qy_socket_callback message;
+  /** QY_EVENT_ERROR. */
+  qy_socket_callback error;
+  /** QY_EVENT_CLOSED: the last call. */
+  qy_socket_callback closed;
+  /** QY_EVENT_PING. Not NULL sets the option `control_events`. */
+  qy_socket_callback ping;
+  /** QY_EVENT_PONG. Not NULL sets the option `control_events`. */
+  qy_socket_callback pong;
+} qy_socket_callbacks;
+
+/** Totals of a socket since it was opened. Bytes are those of payloads. */
+typedef struct qy_socket_counters {
+  /** sizeof(qy_socket_counters), set by the caller. */
+  size_t struct_size;
+  /** Messages received. */
+  uint64_t messages_in;
+  /** Messages handed to the connection. */
+  uint64_t messages_out;
+  /** Bytes of messages received. */
+  uint64_t bytes_in;
+  /** Bytes of messages handed to the connection. */
+  uint64_t bytes_out;
+  /** Received messages dropped because the queue was full. */
+  uint64_t dropped;
+  /** Messages that were queued to be sent and lost with their connection. */
+  uint64_t unsent;
+  /** Times the connection was restored. */
+  uint64_t reconnects;
+  /** Messages that wait to be written now. */
+  uint64_t queued;
+} qy_socket_counters;
+
+/**
+ * Makes a socket for `url` ("ws://HOST:PORT/PATH?QUERY" or "wss://..."); it does not connect yet.
+ * `options` (or NULL for the defaults, otherwise of the kind QY_OPTIONS_SOCKET) and `callbacks`
+ * stay the caller's. `delivery` is QY_DELIVER_THREAD or QY_DELIVER_INLINE. With NULL for
+ * `callbacks` the program takes the events itself, with qy_socket_recv; `delivery` is then
+ * QY_DELIVER_THREAD, and `drop` runs at once, since nothing uses `user_data`. `*out` is the
+ * caller's, to be freed with qy_socket_free.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_URL, QY_ERR_INVALID_UTF8, QY_ERR_INVALID_OPTION, QY_ERR_IO,
+ * QY_ERR_INVALID_ARGUMENT for other options, a delivery that does not exist, or a `struct_size` that
+ * cannot be.
+ */
+qy_status qy_socket_open(const char *url,
+                         const qy_options *options,
+                         int32_t delivery,
+                         const qy_socket_callbacks *callbacks,
+                         void *user_data,
+                         qy_drop_callback drop,
+                         qy_socket **out);
+
+/**
+ * Begins to connect, unless it is connected or connecting, and waits until it is. With a
+ * `timeout_ms` of 0 it does not wait: the callbacks tell. After QY_ERR_TIMEOUT the attempts go on;
+ * after every other error there will be none, and its text says why the last one failed.
+ *
+ * Threads: any. Blocks: at most `timeout_ms`. In callbacks: yes, but not on the I/O thread
+ * (QY_DELIVER_INLINE), unless `timeout_ms` is 0.
+ * Errors: QY_ERR_TIMEOUT, QY_ERR_CONNECT, QY_ERR_REFUSED, QY_ERR_PROTOCOL, QY_ERR_CLOSED,
+ * QY_ERR_WOULD_DEADLOCK on the I/O thread.
+ */
+qy_status qy_socket_connect(qy_socket *socket, uint32_t timeout_ms);
+
+/**
+ * Ends the connection, or the attempts to make one. What was queued before is still written, if the
+ * server takes it, then a Close with `code` (1000, or 3000 to 4999) and `reason` (at most 123
+ * bytes; NULL is an empty one). qy_socket_connect connects again.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_ARGUMENT for another code or a longer reason, QY_ERR_INVALID_UTF8,
+ * QY_ERR_CLOSED.
+ */
+qy_status qy_socket_disconnect(qy_socket *socket, int32_t code, const char *reason);
+
+/**
+ * Tells where the socket stands: a QY_SOCKET_ constant.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: none of its own.
+ */
+qy_status qy_socket_state(const qy_socket *socket, int32_t *out);
+
+/**
+ * Reads the counters. Set `out->struct_size` first.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_ARGUMENT for a `struct_size` that cannot be.
+ */
+qy_status qy_socket_counters_get(const qy_socket *socket, qy_socket_counters *out);
+
+/**
+ * Queues a message. What one thread sends arrives in its order. `kind` is QY_TEXT or QY_BINARY;
+ * `data` has `len` bytes and is copied.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_CONNECT while it is not connected, QY_ERR_QUEUE_FULL when `send_queue_messages` or
+ * `send_queue_bytes` wait, QY_ERR_INVALID_UTF8 for a text that is none, QY_ERR_CLOSED.
+ */
+qy_status qy_socket_send(qy_socket *socket, int32_t kind, const void *data, size_t len);
+
+/**
+ * Queues a text that must be JSON: it is looked through, and sent as it is.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_ARGUMENT for what is no JSON (the text says where), and those of
+ * qy_socket_send.
+ */
+qy_status qy_socket_send_json(qy_socket *socket, const char *json, size_t len);
+
+/**
+ * Queues a ping with at most 125 bytes. The pong is told as QY_EVENT_PONG, with the option
+ * `control_events`. The keep-alive (`ping_interval_ms`) needs no help.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_ARGUMENT for more bytes, QY_ERR_CONNECT, QY_ERR_QUEUE_FULL, QY_ERR_CLOSED.
+ */
+qy_status qy_socket_ping(qy_socket *socket, const void *data, size_t len);
+
+/**
+ * Copies the text of the newest failure on this socket, of a call by any thread or of its work in
+ * the background, into `buf`, as qy_last_error does; an empty text when there was none.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_BUFFER_TOO_SMALL.
+ */
+qy_status qy_socket_last_error(const qy_socket *socket,
+                               char *buf,
+                               size_t cap,
+                               size_t *needed);
+
+/**
+ * Closes the socket for good: what was queued is still written, as for qy_socket_disconnect. Calls
+ * that wait return QY_ERR_CLOSED; a callback that runs finishes, and only the one that tells
+ * QY_EVENT_CLOSED still comes. Safe to call again. The handle must still be freed.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: none of its own.
+ */
+qy_status qy_socket_close(qy_socket *socket);
+
+/**
+ * Closes the socket and waits: when it has returned QY_OK, no callback runs or will run, and `drop`
+ * has run.
+ *
+ * Threads: any. Blocks: at most `timeout_ms`, for a callback that runs. In callbacks: yes, but
+ * neither in one of this socket nor on the I/O thread (QY_DELIVER_INLINE).
+ * Errors: QY_ERR_TIMEOUT when a callback still runs, QY_ERR_WOULD_DEADLOCK where it would wait for
+ * its own caller.
+ */
+qy_status qy_socket_close_wait(qy_socket *socket, uint32_t timeout_ms);
+
+/**
+ * Frees a socket, after closing it; NULL is allowed. In a forked child it only forgets the parent's
+ * socket.
+ *
+ * Threads: any, when no other call uses it. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+void qy_socket_free(qy_socket *socket);
+
+/* ===========================================================================
+ * 11. Taking a socket's events
+ * ===========================================================================
+ *
+ * The other way than callbacks, for a socket that was opened without: with a timeout, many at a time,
+ * or when a descriptor becomes readable in a loop of epoll, poll, select or any framework. What
+ * waits is bounded by the option `queue_messages`; beyond it the option `overflow` holds the
+ * connection, unless it says otherwise.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <poll.h>
+ * #include <stdio.h>
+ *
+ * int main(void) {
+ *   qy_socket *socket = NULL;
+ *   struct pollfd ready = {-1, POLLIN, 0};
+ *   if (qy_socket_open("ws://localhost:8000/chat", NULL, QY_DELIVER_THREAD, NULL, NULL, NULL,
+ *                      &socket) != QY_OK)
+ *     return 1;
+ *   qy_socket_fd(socket, &ready.fd);
+ *   qy_socket_connect(socket, 0);
+ *   while (poll(&ready, 1, -1) > 0) {
+ *     qy_socket_batch *batch = NULL;
+ *     if (qy_socket_recv(socket, 256, 0, &batch) != QY_OK) break; // closed
+ *     const qy_socket_event *events = qy_socket_batch_events(batch);
+ *     for (size_t i = 0; i < qy_socket_batch_count(batch); i++)
+ *       if (events[i].event == QY_EVENT_MESSAGE)
+ *         printf("%.*s\n", (int)events[i].len, (const char *)events[i].data);
+ *     qy_socket_batch_free(batch);
+ *   }
+ *   qy_socket_free(socket);
+ *   return 0;
+ * }
+ * ```
+ */
+
+/** Events taken from a socket, in one array. */
+typedef struct qy_socket_batch qy_socket_batch;
+
+/**
+ * Takes events of a socket that was opened without callbacks: waits for one, then takes all others
+ * that are waiting, at most `max`. A `timeout_ms` of 0 does not wait. `*out` is to be freed with
+ * qy_socket_batch_free.
+ *
+ * Threads: any, several at once; each event goes to one of them. Blocks: at most `timeout_ms`;
+ * closing wakes it. In callbacks: yes, but without waiting on the I/O thread (QY_DELIVER_INLINE).
+ * Errors: QY_ERR_TIMEOUT when no event came, QY_ERR_CLOSED after the last one,
+ * QY_ERR_INVALID_ARGUMENT for a socket with callbacks or a `max` of 0, QY_ERR_WOULD_DEADLOCK on the
+ * I/O thread.
+ */
+qy_status qy_socket_recv(qy_socket *socket,
+                         size_t max,
+                         uint32_t timeout_ms,
+                         qy_socket_batch **out);
+
+/**
+ * The number of events in a batch; 0 for NULL.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+size_t qy_socket_batch_count(const qy_socket_batch *batch);
+
+/**
+ * The events of a batch, oldest first: an array of qy_socket_batch_count elements, valid until
+ * qy_socket_batch_free. NULL for NULL and for an empty batch.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+const qy_socket_event *qy_socket_batch_events(const qy_socket_batch *batch);
+
+/**
+ * Frees a batch and what its events point to; NULL is allowed.
+ *
+ * Threads: any, when no other call uses it. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+void qy_socket_batch_free(qy_socket_batch *batch);
+
+/**
+ * Tells a descriptor that is readable (level-triggered) while an event waits, and when the socket is
+ * closed until a receiving call has told so; as qy_subscription_fd. `*out` is -1 when the function
+ * fails.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_IO, QY_ERR_INVALID_ARGUMENT for a socket with callbacks.
+ */
+qy_status qy_socket_fd(qy_socket *socket,
+                       int *out);
+
+/* ===========================================================================
+ * 12. Log
  * ===========================================================================
  *
  * The library prints nothing. What it has to say goes to a callback, if there is one.
@@ -1205,7 +1582,7 @@ qy_status qy_set_log_callback(int32_t max_level,
                               qy_drop_callback drop);
 
 /* ===========================================================================
- * 11. Shutdown
+ * 13. Shutdown
  * ===========================================================================
  *
  * The library has no thread before the first open and none after a shutdown. A program that ends

@@ -69,6 +69,11 @@ impl Error {
         self.kind
     }
 
+    /// The text for people.
+    pub fn text(&self) -> &str {
+        &self.message
+    }
+
     /// The same error with `context` in front of its text.
     #[must_use]
     pub fn context(self, context: impl fmt::Display) -> Self {

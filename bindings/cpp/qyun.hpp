@@ -374,7 +374,11 @@ struct setting {
 };
 
 /// What options are for.
-enum class options_for : std::int32_t { server = QY_OPTIONS_SERVER, client = QY_OPTIONS_CLIENT };
+enum class options_for : std::int32_t {
+  server = QY_OPTIONS_SERVER,
+  client = QY_OPTIONS_CLIENT,
+  socket = QY_OPTIONS_SOCKET,
+};
 
 /// A knob, as describe_options() lists it. The texts are static.
 struct option_info {
@@ -382,7 +386,7 @@ struct option_info {
   std::uint64_t min = 0, max = 0;
 };
 
-/// Every knob of a server or a client.
+/// Every knob of a server, a client or a socket.
 inline std::vector<option_info> describe_options(options_for kind) {
   const auto view = [](const char* text) { return std::string_view(text ? text : ""); };
   std::vector<option_info> all;
@@ -1008,5 +1012,7 @@ inline outcome<void> stop_listening(std::string_view host, std::string_view chan
 
 }  // inline namespace
 }  // namespace qyun
+
+#include "qyun_socket.hpp"
 
 #endif  // QYUN_HPP

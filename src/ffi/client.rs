@@ -23,12 +23,11 @@
 //! ```
 
 use std::ffi::{c_char, c_void};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ::bytes::Bytes;
 
-use super::error;
+use super::error::{self, Background};
 use super::guard::{
     Handle, Head, bytes, clear, guard, guard_value, object, on_object, output, release, text,
 };
@@ -49,8 +48,7 @@ pub const QY_CLIENT_CLOSED: i32 = 3;
 pub struct qy_client {
     head: Head,
     pub(super) client: Client,
-    /// The background failure that was the newest when a call last failed.
-    background: Mutex<Option<String>>,
+    background: Background,
 }
 
 /// Totals of a client since it was opened.
@@ -90,20 +88,7 @@ impl Handle for qy_client {
         &self.head
     }
     fn failed(&self) {
-        let newest = self.client.last_error().map(|error| error.to_string());
-        *self.background.lock().unwrap_or_else(PoisonError::into_inner) = newest;
-    }
-}
-
-impl qy_client {
-    /// The text of the newest failure: of a call, or of the background work if that failed since.
-    fn last_error(&self) -> String {
-        let newest = self.client.last_error().map(|error| error.to_string());
-        let seen = self.background.lock().unwrap_or_else(PoisonError::into_inner);
-        match newest {
-            Some(newest) if seen.as_ref() != Some(&newest) => newest,
-            _ => self.head.error.get(),
-        }
+        self.background.call_failed(self.client.last_error());
     }
 }
 
@@ -131,7 +116,7 @@ pub unsafe extern "C" fn qy_client_open(
             false => unsafe { object(options, "options") }?.client()?,
         };
         let client = Client::open(host, options)?;
-        let background = Mutex::new(None);
+        let background = Background::default();
         *out = Box::into_raw(Box::new(qy_client { head: Head::new(), client, background }));
         Ok(())
     })
@@ -329,7 +314,8 @@ pub unsafe extern "C" fn qy_client_last_error(
     guard("qy_client_last_error", || {
         // SAFETY: NULL or live; `buf` and `needed` as above.
         unsafe {
-            let text = object(client, "client")?.last_error();
+            let client = object(client, "client")?;
+            let text = client.background.newest(client.client.last_error(), &client.head.error);
             error::copy_out(&text, buf, cap, needed)
         }
     })

@@ -68,6 +68,29 @@ impl ObjectError {
     }
 }
 
+/// Which failure of an object's background work was known when a call on it last failed: what came
+/// later is newer than the call's.
+#[derive(Default)]
+pub(super) struct Background(Mutex<Option<String>>);
+
+impl Background {
+    /// A call has failed; `newest` is the newest failure of the background work.
+    pub(super) fn call_failed(&self, newest: Option<crate::Error>) {
+        let newest = newest.map(|error| error.to_string());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = newest;
+    }
+
+    /// The text of the newest failure: of the background work if that failed since, or of a call.
+    pub(super) fn newest(&self, newest: Option<crate::Error>, call: &ObjectError) -> String {
+        let newest = newest.map(|error| error.to_string());
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match newest {
+            Some(newest) if seen.as_ref() != Some(&newest) => newest,
+            _ => call.get(),
+        }
+    }
+}
+
 /// Sets what [`copy_out`] writes to an empty text and to 0, before anything can fail.
 ///
 /// # Safety

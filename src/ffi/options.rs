@@ -1,7 +1,7 @@
 //! Options
 //!
-//! Everything a server or a client can be told, as `key = value`. qy_options_describe lists the
-//! keys with their types, defaults and help; a later version may have more of them.
+//! Everything a server, a client or a socket can be told, as `key = value`. qy_options_describe
+//! lists the keys with their types, defaults and help; a later version may have more of them.
 //!
 //! ```c
 //! #include <qyun.h>
@@ -33,7 +33,7 @@ use super::guard::{
 };
 use super::status::*;
 use super::structs;
-use crate::client::{self, ClientOptions};
+use crate::client::{self, ClientOptions, SocketOptions};
 use crate::options::{OptionKind, OptionSpec};
 use crate::server::{self, ServerOptions};
 
@@ -41,6 +41,8 @@ use crate::server::{self, ServerOptions};
 pub const QY_OPTIONS_SERVER: i32 = 1;
 /// Options of a client.
 pub const QY_OPTIONS_CLIENT: i32 = 2;
+/// Options of a socket.
+pub const QY_OPTIONS_SOCKET: i32 = 4;
 
 /// A set of options. It is read when a server starts or a client opens, and can be used again,
 /// changed or freed after that.
@@ -52,6 +54,7 @@ pub struct qy_options {
 enum Values {
     Server(ServerOptions),
     Client(ClientOptions),
+    Socket(SocketOptions),
 }
 
 /// What there is to know of one option. Set `struct_size` to the struct's size before the call. The
@@ -92,6 +95,7 @@ impl Values {
         match self {
             Self::Server(options) => options.set(key, value),
             Self::Client(options) => options.set(key, value),
+            Self::Socket(options) => options.set(key, value),
         }
     }
 
@@ -99,7 +103,18 @@ impl Values {
         match self {
             Self::Server(_) => server::OPTIONS,
             Self::Client(_) => client::OPTIONS,
+            Self::Socket(_) => client::SOCKET_OPTIONS,
         }
+    }
+
+    /// That these options are of another kind than `wanted`.
+    fn refuse(&self, wanted: &str) -> Failure {
+        let owner = match self {
+            Self::Server(_) => "a server's",
+            Self::Client(_) => "a client's",
+            Self::Socket(_) => "a socket's",
+        };
+        Failure::parameter(format!("'options' are {owner}; make them with {wanted}"))
     }
 }
 
@@ -118,9 +133,7 @@ impl qy_options {
     pub(super) fn server(&self) -> Outcome<ServerOptions> {
         self.with(|values| match values {
             Values::Server(options) => Ok(options.clone()),
-            Values::Client(_) => Err(Failure::parameter(
-                "'options' are a client's; make them with QY_OPTIONS_SERVER",
-            )),
+            other => Err(other.refuse("QY_OPTIONS_SERVER")),
         })
     }
 
@@ -128,15 +141,21 @@ impl qy_options {
     pub(super) fn client(&self) -> Outcome<ClientOptions> {
         self.with(|values| match values {
             Values::Client(options) => Ok(options.clone()),
-            Values::Server(_) => Err(Failure::parameter(
-                "'options' are a server's; make them with QY_OPTIONS_CLIENT",
-            )),
+            other => Err(other.refuse("QY_OPTIONS_CLIENT")),
+        })
+    }
+
+    /// A copy of the socket's options.
+    pub(super) fn socket(&self) -> Outcome<SocketOptions> {
+        self.with(|values| match values {
+            Values::Socket(options) => Ok(options.clone()),
+            other => Err(other.refuse("QY_OPTIONS_SOCKET")),
         })
     }
 }
 
-/// Makes a set of options with the defaults for `kind`, QY_OPTIONS_SERVER or QY_OPTIONS_CLIENT.
-/// `*out` is the caller's, to be freed with qy_options_free.
+/// Makes a set of options with the defaults for `kind`, a QY_OPTIONS_ constant. `*out` is the
+/// caller's, to be freed with qy_options_free.
 ///
 /// Threads: any. Blocks: never. In callbacks: yes.
 /// Errors: QY_ERR_INVALID_ARGUMENT for a kind that does not exist.
@@ -150,6 +169,7 @@ pub unsafe extern "C" fn qy_options_new(kind: i32, out: *mut *mut qy_options) ->
         let values = match kind {
             QY_OPTIONS_SERVER => Values::Server(ServerOptions::default()),
             QY_OPTIONS_CLIENT => Values::Client(ClientOptions::default()),
+            QY_OPTIONS_SOCKET => Values::Socket(SocketOptions::default()),
             other => return Err(unknown_kind(other)),
         };
         *out =
@@ -244,6 +264,7 @@ pub unsafe extern "C" fn qy_options_describe(
         let described = match kind {
             QY_OPTIONS_SERVER => describe(server::OPTIONS, &SERVER),
             QY_OPTIONS_CLIENT => describe(client::OPTIONS, &CLIENT),
+            QY_OPTIONS_SOCKET => describe(client::SOCKET_OPTIONS, &SOCKET),
             other => return Err(unknown_kind(other)),
         };
         let info = described.get(index).ok_or_else(|| {
@@ -258,7 +279,8 @@ pub unsafe extern "C" fn qy_options_describe(
 
 fn unknown_kind(kind: i32) -> Failure {
     Failure::parameter(format!(
-        "'kind' is {kind}; it takes QY_OPTIONS_SERVER (1) or QY_OPTIONS_CLIENT (2)"
+        "'kind' is {kind}; it takes QY_OPTIONS_SERVER (1), QY_OPTIONS_CLIENT (2) or \
+         QY_OPTIONS_SOCKET (4)"
     ))
 }
 
@@ -274,6 +296,7 @@ unsafe impl Sync for Described {}
 /// takes no lock, so a fork at any moment leaves it usable.
 static SERVER: OnceBox<Vec<Described>> = OnceBox::new();
 static CLIENT: OnceBox<Vec<Described>> = OnceBox::new();
+static SOCKET: OnceBox<Vec<Described>> = OnceBox::new();
 
 fn describe(
     table: &'static [OptionSpec],

@@ -1,7 +1,7 @@
-//! Structs that the caller owns and the library fills. Each begins with `size_t struct_size`, which
+//! Structs that the caller owns and the library fills or reads. Each begins with `size_t struct_size`, which
 //! the caller sets, so that a program and a library of different versions understand each other.
 
-use std::mem;
+use std::mem::{self, MaybeUninit};
 
 use super::error::{Failure, Outcome};
 
@@ -13,7 +13,8 @@ const SMALLEST: usize = 2 * mem::size_of::<usize>();
 /// A struct whose first field is its `struct_size` and for which zero bytes are a value.
 ///
 /// # Safety
-/// `#[repr(C)]`, the first field is a `usize`, and all fields are integers or raw pointers.
+/// `#[repr(C)]`, the first field is a `usize`, and all fields are integers, raw pointers, or
+/// function pointers that may be NULL.
 pub(super) unsafe trait Versioned: Copy {}
 
 /// The size that the caller says, if it is one that can be.
@@ -74,6 +75,22 @@ pub(super) unsafe fn fill<T: Versioned>(out: *mut T, size: usize, value: &T) {
     unsafe { out.cast::<u8>().add(head).copy_from_nonoverlapping(source.add(head), length) };
 }
 
+/// Reads a struct of the caller's as far as it reaches; the rest is zero.
+///
+/// # Safety
+/// `input` is NULL or points to as many readable bytes as its `struct_size` says, and zero bytes are
+/// a value of every field.
+pub(super) unsafe fn read<T: Versioned>(input: *const T, parameter: &str) -> Outcome<T> {
+    // SAFETY: the caller's; `check` only reads.
+    let size = unsafe { check(input.cast_mut(), parameter) }?.min(mem::size_of::<T>());
+    let mut value = MaybeUninit::<T>::zeroed();
+    // SAFETY: both reach that far; zero bytes are a value.
+    unsafe {
+        value.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(input.cast(), size);
+        Ok(value.assume_init())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,6 +127,14 @@ mod tests {
         assert_eq!(filled(24), Some([24, 1, 2, 9, 9, 9]));
         assert_eq!(filled(16), Some([16, 1, 9, 9, 9, 9]));
         assert_eq!(filled(40), Some([40, 1, 2, 0, 0, 9]));
+    }
+
+    #[test]
+    fn a_struct_is_read_as_far_as_it_reaches() {
+        let words = [16_u64, 1, 9];
+        // SAFETY: the words reach as far as the size says.
+        let read = unsafe { read(words.as_ptr().cast::<Sample>(), "in") }.unwrap();
+        assert_eq!(read, Sample { struct_size: 16, a: 1, b: 0 });
     }
 
     #[test]

@@ -141,7 +141,7 @@ fn messages_go_both_ways_in_order_and_are_counted() {
         told.expect("connected");
         socket.send(Text, "青云".as_bytes()).unwrap();
         socket.send(Binary, &[0, 255]).unwrap();
-        socket.send_json(r#"{"a":[1]}"#).unwrap();
+        socket.send_json(br#"{"a":[1]}"#).unwrap();
         socket.send(Text, b"").unwrap();
         assert_eq!(link.read(), Message::text("青云"));
         assert_eq!(link.read(), Message::binary(vec![0, 255]));
@@ -174,8 +174,8 @@ fn what_cannot_be_sent_is_refused() {
     let (socket, _told, _link) = connected(&peer, fast());
     for (result, kind, word) in [
         (socket.send(Text, b"a\xff"), ErrorKind::InvalidUtf8, "byte 1"),
-        (socket.send_json("{\"a\":"), ErrorKind::InvalidArgument, "no JSON"),
-        (socket.send_json("{} x"), ErrorKind::InvalidArgument, "no JSON"),
+        (socket.send_json(b"{\"a\":"), ErrorKind::InvalidArgument, "no JSON"),
+        (socket.send_json(b"{} x"), ErrorKind::InvalidArgument, "no JSON"),
         (socket.ping(&[0; 126]), ErrorKind::InvalidArgument, "126 bytes"),
         (socket.disconnect(1005, ""), ErrorKind::InvalidArgument, "1005"),
         (socket.disconnect(1000, &"x".repeat(124)), ErrorKind::InvalidArgument, "124"),

@@ -2,8 +2,18 @@
    new ones work; the parent does not notice. */
 #include "kit.h"
 
+/* A socket that sends to the channel "test". */
+static qy_socket *socket_new(const char *host) {
+  char url[128];
+  qy_socket *socket = NULL;
+  snprintf(url, sizeof url, "ws://%s/channel/send/test", host);
+  CHECK_OK(qy_socket_open(url, NULL, QY_DELIVER_THREAD, NULL, NULL, NULL, &socket));
+  CHECK_OK(qy_socket_connect(socket, PATIENCE_MS));
+  return socket;
+}
+
 static void in_child(qy_options *options, qy_server *server, qy_client *client,
-                     qy_subscription *subscription) {
+                     qy_subscription *subscription, qy_socket *socket) {
   char text[64];
   qy_batch *batch = NULL;
   qy_position at = {sizeof at, 1, 1};
@@ -22,6 +32,10 @@ static void in_child(qy_options *options, qy_server *server, qy_client *client,
   CHECK_STATUS(qy_client_close(client), QY_ERR_FORKED);
   CHECK_STATUS(qy_subscription_recv(subscription, 1000, &batch), QY_ERR_FORKED);
   CHECK_STATUS(qy_subscription_close_wait(subscription, 1000), QY_ERR_FORKED);
+  CHECK_STATUS(qy_socket_state(socket, &state), QY_ERR_FORKED);
+  CHECK_STATUS(qy_socket_connect(socket, 1000), QY_ERR_FORKED);
+  CHECK_STATUS(qy_socket_close_wait(socket, 1000), QY_ERR_FORKED);
+  qy_socket_free(socket);
   qy_subscription_free(subscription);
   qy_client_free(client);
   qy_server_free(server);
@@ -35,10 +49,14 @@ static void in_child(qy_options *options, qy_server *server, qy_client *client,
   expect_connected(subscription);
   CHECK_OK(qy_send_message(host, "test", "of the child"));
   expect(subscription, QY_EVENT_MESSAGE, "of the child");
+  socket = socket_new(host);
+  CHECK_OK(qy_socket_send(socket, QY_TEXT, "by socket", 9));
+  expect(subscription, QY_EVENT_MESSAGE, "by socket");
   CHECK_OK(qy_shutdown(PATIENCE_MS));
   qy_subscription_free(subscription);
   qy_client_free(client);
   qy_server_free(server);
+  qy_socket_free(socket);
   CHECK(thread_count() == 1);
   exit(0);
 }
@@ -51,12 +69,13 @@ int main(void) {
   qy_server *server = server_new(host);
   qy_client *client = client_new(host);
   qy_subscription *subscription = pull(client, "test");
+  qy_socket *socket = socket_new(host);
   expect_connected(subscription);
   CHECK_OK(qy_send_message(host, "test", "before"));
   expect(subscription, QY_EVENT_MESSAGE, "before");
 
   pid_t child = fork();
-  if (child == 0) in_child(options, server, client, subscription);
+  if (child == 0) in_child(options, server, client, subscription, socket);
   CHECK(waitpid(child, &status, 0) == child);
   CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 
@@ -64,6 +83,9 @@ int main(void) {
   expect(subscription, QY_EVENT_MESSAGE, "after");
   CHECK_OK(qy_send_message(host, "test", "after, too"));
   expect(subscription, QY_EVENT_MESSAGE, "after, too");
+  CHECK_OK(qy_socket_send(socket, QY_TEXT, "by socket", 9));
+  expect(subscription, QY_EVENT_MESSAGE, "by socket");
+  qy_socket_free(socket);
   qy_subscription_free(subscription);
   qy_client_free(client);
   qy_options_free(options);

@@ -8,6 +8,8 @@ static qy_options *options;
 static qy_server *server;
 static qy_client *client;
 static qy_subscription *sub;
+static qy_socket *sock;
+static char url[128];
 
 /* Outputs, set to something before each call. */
 static char buf[64];
@@ -26,6 +28,9 @@ static qy_server *new_server;
 static qy_client *new_client;
 static qy_subscription *new_sub;
 static qy_batch *batch;
+static qy_socket *new_socket;
+static qy_socket_batch *socket_batch;
+static qy_socket_counters socket_counters;
 
 static void dirty(void *memory, size_t size) {
   memset(memory, 0x5a, size);
@@ -45,6 +50,9 @@ static void dirty_all(void) {
   new_client = (qy_client *)&at;
   new_sub = (qy_subscription *)&at;
   batch = (qy_batch *)&at;
+  new_socket = (qy_socket *)&at;
+  socket_batch = (qy_socket_batch *)&at;
+  dirty(&socket_counters, sizeof socket_counters);
 }
 
 /* NULL for `parameter` is refused and named, with the function. */
@@ -242,8 +250,87 @@ static void subscriptions(void) {
   HARMLESS(qy_subscription_free, subscription, qy_subscription_free(NULL));
 }
 
+static void on_socket(const qy_socket_event *event, void *user_data) {
+  (void)event, (void)user_data;
+}
+
+static void sockets(void) {
+  qy_socket_callbacks calls = {0};
+  calls.struct_size = sizeof calls;
+  calls.message = on_socket;
+  drops = 0;
+  REFUSED(qy_socket_open, url, NULL, NULL, 0, &calls, buf, on_drop, &new_socket);
+  CHECK(new_socket == NULL && drops == 1);
+  REFUSED(qy_socket_open, out, url, NULL, 0, &calls, buf, on_drop, NULL);
+  CHECK(drops == 2);
+  ALLOWED(qy_socket_open, options, QY_OK, url, NULL, 0, &calls, buf, on_drop, &new_socket);
+  CHECK_OK(qy_socket_close_wait(new_socket, PATIENCE_MS));
+  CHECK(drops == 3);
+  qy_socket_free(new_socket);
+  ALLOWED(qy_socket_open, callbacks, QY_OK, url, NULL, 0, NULL, buf, on_drop, &new_socket);
+  CHECK(drops == 4);
+  qy_socket_free(new_socket);
+  ALLOWED(qy_socket_open, user_data, QY_OK, url, NULL, 0, &calls, NULL, on_drop, &new_socket);
+  qy_socket_free(new_socket);
+  ALLOWED(qy_socket_open, drop, QY_OK, url, NULL, 0, &calls, buf, NULL, &new_socket);
+  qy_socket_free(new_socket);
+  dirty_all();
+  CHECK_STATUS(qy_socket_open(url, NULL, 2, &calls, NULL, NULL, &new_socket),
+               QY_ERR_INVALID_ARGUMENT);
+  CHECK_STATUS(qy_socket_open(url, NULL, QY_DELIVER_INLINE, NULL, NULL, NULL, &new_socket),
+               QY_ERR_INVALID_ARGUMENT);
+  CHECK_STATUS(qy_socket_open(url, options, 0, &calls, NULL, NULL, &new_socket),
+               QY_ERR_INVALID_ARGUMENT);
+  check_error("QY_OPTIONS_SOCKET");
+  calls.struct_size = 3;
+  CHECK_STATUS(qy_socket_open(url, NULL, 0, &calls, NULL, NULL, &new_socket),
+               QY_ERR_INVALID_ARGUMENT);
+  check_error("struct_size");
+
+  REFUSED(qy_socket_connect, socket, NULL, 0);
+  REFUSED(qy_socket_disconnect, socket, NULL, 1000, "");
+  ALLOWED(qy_socket_disconnect, reason, QY_OK, sock, 1000, NULL);
+  CHECK_STATUS(qy_socket_disconnect(sock, 70000, NULL), QY_ERR_INVALID_ARGUMENT);
+  REFUSED(qy_socket_state, socket, NULL, &state);
+  CHECK(state == 0);
+  REFUSED(qy_socket_state, out, sock, NULL);
+  REFUSED(qy_socket_counters_get, socket, NULL, &socket_counters);
+  CHECK(socket_counters.messages_in == 0);
+  REFUSED(qy_socket_counters_get, out, sock, NULL);
+  CHECK_OK(qy_socket_connect(sock, PATIENCE_MS));
+  REFUSED(qy_socket_send, socket, NULL, QY_TEXT, "x", 1);
+  REFUSED(qy_socket_send, data, sock, QY_TEXT, NULL, 1);
+  ALLOWED(qy_socket_send, data, QY_OK, sock, QY_TEXT, NULL, 0);
+  CHECK_STATUS(qy_socket_send(sock, 0, "x", 1), QY_ERR_INVALID_ARGUMENT);
+  REFUSED(qy_socket_send_json, socket, NULL, "1", 1);
+  REFUSED(qy_socket_send_json, json, sock, NULL, 1);
+  REFUSED(qy_socket_ping, socket, NULL, "x", 1);
+  REFUSED(qy_socket_ping, data, sock, NULL, 1);
+  ALLOWED(qy_socket_ping, data, QY_OK, sock, NULL, 0);
+  REFUSED(qy_socket_recv, socket, NULL, 1, 0, &socket_batch);
+  CHECK(socket_batch == NULL);
+  REFUSED(qy_socket_recv, out, sock, 1, 0, NULL);
+  dirty_all();
+  CHECK_STATUS(qy_socket_recv(sock, 0, 0, &socket_batch), QY_ERR_INVALID_ARGUMENT);
+  CHECK(socket_batch == NULL);
+  HARMLESS(qy_socket_batch_count, batch, qy_socket_batch_count(NULL));
+  HARMLESS(qy_socket_batch_events, batch, qy_socket_batch_events(NULL));
+  HARMLESS(qy_socket_batch_free, batch, qy_socket_batch_free(NULL));
+  REFUSED(qy_socket_fd, socket, NULL, &fd);
+  CHECK(fd == -1);
+  REFUSED(qy_socket_fd, out, sock, NULL);
+  REFUSED(qy_socket_last_error, socket, NULL, buf, sizeof buf, &needed);
+  REFUSED(qy_socket_last_error, buf, sock, NULL, 1, &needed);
+  ALLOWED(qy_socket_last_error, needed, QY_OK, sock, buf, sizeof buf, NULL);
+  REFUSED(qy_socket_close, socket, NULL);
+  REFUSED(qy_socket_close_wait, socket, NULL, 0);
+  HARMLESS(qy_socket_free, socket, qy_socket_free(NULL));
+}
+
 int main(void) {
   server = server_new(host);
+  snprintf(url, sizeof url, "ws://%s/channel/send/test", host);
+  CHECK_OK(qy_socket_open(url, NULL, QY_DELIVER_THREAD, NULL, NULL, NULL, &sock));
   client = client_new(host);
   sub = pull(client, "test");
   CHECK_OK(qy_options_new(QY_OPTIONS_SERVER, &options));
@@ -259,6 +346,8 @@ int main(void) {
   servers();
   clients();
   subscriptions();
+  sockets();
+  qy_socket_free(sock);
   qy_server_free(squatter);
   qy_options_free(options);
   qy_subscription_free(sub);

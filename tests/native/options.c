@@ -34,7 +34,7 @@ static void each_key_takes_its_default(int32_t kind) {
 
 static void errors_say_what_would_be_taken(void) {
   qy_options *options = NULL;
-  CHECK_STATUS(qy_options_new(3, &options), QY_ERR_INVALID_ARGUMENT);
+  CHECK_STATUS(qy_options_new(99, &options), QY_ERR_INVALID_ARGUMENT);
   CHECK(options == NULL);
   CHECK_OK(qy_options_new(QY_OPTIONS_CLIENT, &options));
   CHECK_STATUS(qy_options_set(options, "colour", "red"), QY_ERR_UNKNOWN_OPTION);
@@ -90,6 +90,7 @@ static void an_error_text_is_cut_and_never_overrun(void) {
 int main(void) {
   each_key_takes_its_default(QY_OPTIONS_SERVER);
   each_key_takes_its_default(QY_OPTIONS_CLIENT);
+  each_key_takes_its_default(QY_OPTIONS_SOCKET);
   errors_say_what_would_be_taken();
   a_struct_of_another_version();
   an_error_text_is_cut_and_never_overrun();

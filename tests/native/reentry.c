@@ -127,6 +127,38 @@ static void clients(struct call *call) {
   qy_client_free(other);
 }
 
+static void sockets(struct call *call) {
+  qy_status waiting = call->on_io_thread ? QY_ERR_WOULD_DEADLOCK : QY_OK;
+  qy_socket_counters counters = {0};
+  qy_socket_batch *batch = NULL;
+  qy_socket *socket = NULL;
+  char url[128], text[256];
+  int32_t state = 0;
+  int fd = 0;
+  snprintf(url, sizeof url, "ws://%s/channel/send/other", host);
+  CHECK_OK(qy_socket_open(url, NULL, QY_DELIVER_THREAD, NULL, NULL, NULL, &socket));
+  CHECK_STATUS(qy_socket_connect(socket, PATIENCE_MS), waiting);
+  CHECK_OK(qy_socket_connect(socket, 0));
+  CHECK_OK(qy_socket_state(socket, &state));
+  qy_status sent = call->on_io_thread ? QY_ERR_CONNECT : QY_OK;
+  CHECK_STATUS(qy_socket_send(socket, QY_TEXT, "x", 1), sent);
+  CHECK_STATUS(qy_socket_send_json(socket, "1", 1), sent);
+  CHECK_STATUS(qy_socket_ping(socket, NULL, 0), sent);
+  CHECK_OK(qy_socket_fd(socket, &fd));
+  CHECK_STATUS(qy_socket_recv(socket, 9, call->on_io_thread ? 0 : PATIENCE_MS, &batch),
+               call->on_io_thread ? QY_ERR_TIMEOUT : QY_OK);
+  CHECK(call->on_io_thread || qy_socket_batch_count(batch) == 1);
+  CHECK((qy_socket_batch_events(batch) == NULL) == call->on_io_thread);
+  qy_socket_batch_free(batch);
+  counters.struct_size = sizeof counters;
+  CHECK_OK(qy_socket_counters_get(socket, &counters));
+  CHECK_OK(qy_socket_last_error(socket, text, sizeof text, NULL));
+  CHECK_OK(qy_socket_disconnect(socket, 1000, "done"));
+  CHECK_OK(qy_socket_close(socket));
+  CHECK_OK(qy_socket_close_wait(socket, PATIENCE_MS));
+  qy_socket_free(socket);
+}
+
 static void on_event(const qy_event *event, void *user_data) {
   struct call *call = user_data;
   qy_batch *batch = NULL;
@@ -136,6 +168,7 @@ static void on_event(const qy_event *event, void *user_data) {
   servers();
   one_shots();
   clients(call);
+  sockets(call);
   CHECK_STATUS(qy_shutdown(PATIENCE_MS), QY_ERR_WOULD_DEADLOCK);
   CHECK_STATUS(qy_subscription_recv(call->own, PATIENCE_MS, &batch), QY_ERR_INVALID_ARGUMENT);
   CHECK_STATUS(qy_subscription_close_wait(call->own, PATIENCE_MS), QY_ERR_WOULD_DEADLOCK);

@@ -246,7 +246,7 @@ impl Socket {
 
     /// Queues a text that must be JSON: `InvalidArgument` says where it is not. Otherwise as
     /// [`Socket::send`].
-    pub fn send_json(&self, json: &str) -> Result<()> {
+    pub fn send_json(&self, json: &[u8]) -> Result<()> {
         self.shared()?.send_json(json)
     }
 

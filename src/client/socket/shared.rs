@@ -249,11 +249,12 @@ impl Shared {
         })
     }
 
-    pub(crate) fn send_json(&self, json: &str) -> Result<()> {
-        if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(json) {
-            return Err(Error::new(ErrorKind::InvalidArgument, format!("no JSON: {error}")));
+    pub(crate) fn send_json(&self, json: &[u8]) -> Result<()> {
+        let message = text(json)?;
+        match serde_json::from_str::<serde::de::IgnoredAny>(&message) {
+            Ok(_) => self.queue(Message::Text(message)),
+            Err(error) => Err(Error::new(ErrorKind::InvalidArgument, format!("no JSON: {error}"))),
         }
-        self.queue(Message::text(json))
     }
 
     pub(crate) fn ping(&self, payload: &[u8]) -> Result<()> {

@@ -48,8 +48,9 @@ from ._client import Client
 from ._handle import Payload, milliseconds
 from ._listener import Listener
 from ._oneshot import create_channel, listen_channel, send_message, stop_listening
-from ._options import Option, OptionValue, client_options, server_options
+from ._options import Option, OptionValue, client_options, server_options, socket_options
 from ._server import Server
+from ._socket import Data, Disconnection, Socket, SocketCounters, SocketState
 from ._subscription import Subscription
 from ._types import (
     ChannelInfo,
@@ -74,6 +75,8 @@ __all__ = [
     "ClientState",
     "Closed",
     "ConnectError",
+    "Data",
+    "Disconnection",
     "Error",
     "EventType",
     "Forked",
@@ -98,6 +101,9 @@ __all__ = [
     "Refused",
     "Server",
     "ServerCounters",
+    "Socket",
+    "SocketCounters",
+    "SocketState",
     "Subscription",
     "Timeout",
     "TooLarge",
@@ -110,6 +116,7 @@ __all__ = [
     "server_options",
     "set_log",
     "shutdown",
+    "socket_options",
     "stop_listening",
     "__version__",
 ]

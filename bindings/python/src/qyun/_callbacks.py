@@ -10,6 +10,7 @@ What a callable raises ends in ctypes, which gives it to ``sys.unraisablehook``.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import itertools
 import os
 import threading
@@ -91,6 +92,11 @@ on_event = _native.EVENT_CALLBACK(_on_event)
 on_listen = _native.LISTEN_CALLBACK(_on_listen)
 on_log = _native.LOG_CALLBACK(_on_log)
 on_drop = _native.DROP_CALLBACK(_on_drop)
+_on_socket = _native.SOCKET_CALLBACK(_on_event)
+#: Pings and pongs are told when the option `control_events` says so.
+on_socket = _native.SocketCallbacks(
+    ctypes.sizeof(_native.SocketCallbacks), *[_on_socket] * 7
+)
 
 
 @atexit.register

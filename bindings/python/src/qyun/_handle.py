@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import math
 import weakref
@@ -44,3 +45,18 @@ def milliseconds(seconds: Optional[float]) -> int:
     if seconds <= 0:
         return 0
     return _UINT32_MAX if seconds >= _UINT32_MAX / 1000 else math.ceil(seconds * 1000)
+
+async def readable(fd: int) -> None:
+    """Waits until `fd` is readable. The loop knows it for that time only: it may be closed later."""
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    loop.add_reader(fd, wake)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(fd)

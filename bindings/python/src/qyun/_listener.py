@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ._errors import Closed
 from ._events import NoticeCallback
+from ._handle import readable
 from ._subscription import BATCH, Subscription
 from ._types import Message
 
@@ -92,7 +93,7 @@ class Listener:
         while not self._ready:
             taken = subscription.take(BATCH)
             if taken is None:
-                await _readable(subscription.fileno())
+                await readable(subscription.fileno())
             else:
                 self._ready.extend(taken)
 
@@ -100,19 +101,3 @@ class Listener:
 def _close_result(making: asyncio.Future[Subscription]) -> None:
     if not making.cancelled() and making.exception() is None:
         making.result().close()
-
-
-async def _readable(fd: int) -> None:
-    """Waits until `fd` is readable. The loop knows it for that time only: it may be closed later."""
-    loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-
-    def wake() -> None:
-        if not ready.done():
-            ready.set_result(None)
-
-    loop.add_reader(fd, wake)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(fd)

@@ -33,7 +33,9 @@ ERR_NOT_FOUND = -17
 ERR_BUFFER_TOO_SMALL = -23
 
 EVENT_CONNECTED, EVENT_MESSAGE, EVENT_CLOSED, EVENT_ERROR = 1, 2, 3, 4
+EVENT_DISCONNECTED, EVENT_PING, EVENT_PONG = 5, 6, 7
 OPTIONS_SERVER, OPTIONS_CLIENT = 1, 2
+OPTIONS_SOCKET = 4
 TEXT, BINARY = 1, 2
 DELIVER_THREAD, DELIVER_INLINE = 0, 1
 
@@ -114,11 +116,52 @@ class Event(ctypes.Structure):
     ]
 
 
+class SocketEvent(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("event", c_int32),
+        ("kind", c_int32),
+        ("data", c_void_p),
+        ("len", c_size_t),
+        ("code", c_int32),
+        ("will_reconnect", c_int32),
+    ]
+
+
+class SocketCounters(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("messages_in", c_uint64),
+        ("messages_out", c_uint64),
+        ("bytes_in", c_uint64),
+        ("bytes_out", c_uint64),
+        ("dropped", c_uint64),
+        ("unsent", c_uint64),
+        ("reconnects", c_uint64),
+        ("queued", c_uint64),
+    ]
+
+
 DROP_CALLBACK = CFUNCTYPE(None, c_void_p)
 LOG_CALLBACK = CFUNCTYPE(None, c_int32, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p)
 LISTEN_CALLBACK = CFUNCTYPE(None, c_int32, c_void_p, c_size_t, c_void_p)
 EVENT_CALLBACK = CFUNCTYPE(None, c_void_p, c_void_p)
+SOCKET_CALLBACK = CFUNCTYPE(None, c_void_p, c_void_p)
 CHANNEL_VISITOR = CFUNCTYPE(None, POINTER(ChannelInfo), c_void_p)
+
+
+class SocketCallbacks(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("connected", SOCKET_CALLBACK),
+        ("disconnected", SOCKET_CALLBACK),
+        ("message", SOCKET_CALLBACK),
+        ("error", SOCKET_CALLBACK),
+        ("closed", SOCKET_CALLBACK),
+        ("ping", SOCKET_CALLBACK),
+        ("pong", SOCKET_CALLBACK),
+    ]
+
 
 _OUT = POINTER(c_void_p)
 _TEXT_OUT = [c_void_p, c_size_t, POINTER(c_size_t)]
@@ -188,6 +231,28 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "qy_subscription_close": (c_int32, [c_void_p]),
     "qy_subscription_close_wait": (c_int32, [c_void_p, c_uint32]),
     "qy_subscription_free": (None, [c_void_p]),
+    "qy_socket_open": (
+        c_int32,
+        [
+            c_char_p, c_void_p, c_int32, POINTER(SocketCallbacks), c_void_p, DROP_CALLBACK, _OUT,
+        ],
+    ),
+    "qy_socket_connect": (c_int32, [c_void_p, c_uint32]),
+    "qy_socket_disconnect": (c_int32, [c_void_p, c_int32, c_char_p]),
+    "qy_socket_state": (c_int32, [c_void_p, POINTER(c_int32)]),
+    "qy_socket_counters_get": (c_int32, [c_void_p, POINTER(SocketCounters)]),
+    "qy_socket_send": (c_int32, [c_void_p, c_int32, c_char_p, c_size_t]),
+    "qy_socket_send_json": (c_int32, [c_void_p, c_char_p, c_size_t]),
+    "qy_socket_ping": (c_int32, [c_void_p, c_char_p, c_size_t]),
+    "qy_socket_recv": (c_int32, [c_void_p, c_size_t, c_uint32, _OUT]),
+    "qy_socket_batch_count": (c_size_t, [c_void_p]),
+    "qy_socket_batch_events": (c_void_p, [c_void_p]),
+    "qy_socket_batch_free": (None, [c_void_p]),
+    "qy_socket_fd": (c_int32, [c_void_p, POINTER(c_int)]),
+    "qy_socket_last_error": (c_int32, [c_void_p, *_TEXT_OUT]),
+    "qy_socket_close": (c_int32, [c_void_p]),
+    "qy_socket_close_wait": (c_int32, [c_void_p, c_uint32]),
+    "qy_socket_free": (None, [c_void_p]),
 }
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import ctypes
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
-from typing import Iterator, Mapping, NamedTuple, Union
+from typing import Iterable, Iterator, Mapping, NamedTuple, Union
 
 from ._errors import InvalidOption, UnknownOption
 from ._native import (
     ERR_NOT_FOUND,
     OPTIONS_CLIENT,
     OPTIONS_SERVER,
+    OPTIONS_SOCKET,
     OptionInfo,
     check,
     lib,
@@ -51,13 +52,22 @@ def _text(key: str, value: OptionValue) -> str:
     )
 
 
-@contextmanager
-def built(kind: int, values: Mapping[str, OptionValue]) -> Iterator[ctypes.c_void_p]:
+def built(
+    kind: int, values: Mapping[str, OptionValue]
+) -> AbstractContextManager[ctypes.c_void_p]:
     """The values as a C options object for the time of the context."""
+    return built_from(kind, values.items())
+
+
+@contextmanager
+def built_from(
+    kind: int, pairs: Iterable[tuple[str, OptionValue]]
+) -> Iterator[ctypes.c_void_p]:
+    """As :func:`built`, of pairs: some options may be set more than once."""
     options = ctypes.c_void_p()
     check(lib.qy_options_new(kind, ctypes.byref(options)))
     try:
-        for key, value in values.items():
+        for key, value in pairs:
             text = name_of(_text(key, value), f"option '{key}'", InvalidOption)
             check(lib.qy_options_set(options, name_of(key, "option", UnknownOption), text))
         yield options
@@ -97,3 +107,8 @@ def server_options() -> list[Option]:
 def client_options() -> list[Option]:
     """Every option of :class:`Client`."""
     return _described(OPTIONS_CLIENT)
+
+
+def socket_options() -> list[Option]:
+    """Every option of :class:`Socket`."""
+    return _described(OPTIONS_SOCKET)
