@@ -52,7 +52,7 @@ pub struct qy_options {
 }
 
 enum Values {
-    Server(ServerOptions),
+    Server(Box<ServerOptions>),
     Client(ClientOptions),
     Socket(SocketOptions),
 }
@@ -132,7 +132,7 @@ impl qy_options {
     /// A copy of the server's options.
     pub(super) fn server(&self) -> Outcome<ServerOptions> {
         self.with(|values| match values {
-            Values::Server(options) => Ok(options.clone()),
+            Values::Server(options) => Ok((**options).clone()),
             other => Err(other.refuse("QY_OPTIONS_SERVER")),
         })
     }
@@ -167,7 +167,7 @@ pub unsafe extern "C" fn qy_options_new(kind: i32, out: *mut *mut qy_options) ->
         // SAFETY: as above.
         let out = unsafe { output(out, "out") }?;
         let values = match kind {
-            QY_OPTIONS_SERVER => Values::Server(ServerOptions::default()),
+            QY_OPTIONS_SERVER => Values::Server(Box::default()),
             QY_OPTIONS_CLIENT => Values::Client(ClientOptions::default()),
             QY_OPTIONS_SOCKET => Values::Socket(SocketOptions::default()),
             other => return Err(unknown_kind(other)),

@@ -18,6 +18,20 @@ const BACKLOG: i32 = 4096;
 /// Of the addresses that a name stands for, the first that can be bound is taken, IPv4 before IPv6:
 /// "localhost" is 127.0.0.1, as in the default.
 pub(super) fn bind(listen: &str, count: usize) -> Result<(SocketAddr, Vec<TcpListener>)> {
+    let (address, sockets) = sockets(listen, count)?;
+    let listeners = sockets.into_iter().map(|socket| TcpListener::from_std(socket.into()));
+    Ok((address, listeners.collect()))
+}
+
+/// Binds one listener on `listen`, non-blocking.
+#[cfg(feature = "grpc")]
+pub(super) fn bind_one(listen: &str) -> Result<(SocketAddr, std::net::TcpListener)> {
+    let (address, mut sockets) = sockets(listen, 1)?;
+    let socket = sockets.pop().ok_or_else(|| Error::new(ErrorKind::Io, "no socket"))?;
+    Ok((address, socket.into()))
+}
+
+fn sockets(listen: &str, count: usize) -> Result<(SocketAddr, Vec<Socket>)> {
     let mut failure = None;
     for address in resolve(listen)? {
         match bind_all(address, count) {
@@ -44,7 +58,7 @@ fn resolve(listen: &str) -> Result<Vec<SocketAddr>> {
     Ok(addresses)
 }
 
-fn bind_all(address: SocketAddr, count: usize) -> std::io::Result<(SocketAddr, Vec<TcpListener>)> {
+fn bind_all(address: SocketAddr, count: usize) -> std::io::Result<(SocketAddr, Vec<Socket>)> {
     let first = open(address)?;
     first.bind(&address.into())?;
     let bound = first.local_addr()?.as_socket().unwrap_or(address);
@@ -60,11 +74,8 @@ fn bind_all(address: SocketAddr, count: usize) -> std::io::Result<(SocketAddr, V
             sockets.push(socket);
         }
     }
-    let listeners = sockets.into_iter().map(|socket| {
-        socket.listen(BACKLOG)?;
-        Ok(TcpListener::from_std(socket.into()))
-    });
-    Ok((bound, listeners.collect::<std::io::Result<_>>()?))
+    sockets.iter().try_for_each(|socket| socket.listen(BACKLOG))?;
+    Ok((bound, sockets))
 }
 
 fn open(address: SocketAddr) -> std::io::Result<Socket> {

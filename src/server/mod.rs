@@ -4,6 +4,8 @@ mod admin;
 mod answer;
 mod call;
 pub mod dialect;
+#[cfg_attr(not(feature = "grpc"), path = "grpc_absent.rs")]
+mod grpc;
 mod listen;
 mod metrics;
 mod options;
@@ -24,6 +26,7 @@ pub use service::{Service, Stats};
 
 use crate::hub::{Hub, Inbox};
 use crate::{Error, ErrorKind, Result, thread};
+use grpc::Grpc;
 use shard::{Control, Parts, Shard};
 
 /// The most shards that a server can have.
@@ -39,14 +42,20 @@ pub struct Server {
     /// Empty once the server is stopped. Whoever stops it holds the lock while it joins, so that
     /// everyone who stops it returns when it is stopped.
     threads: Mutex<Vec<JoinHandle<()>>>,
+    grpc: Option<Grpc>,
 }
 
 impl Server {
     /// Binds, starts the shards, and returns once connections are accepted.
     ///
-    /// Errors: `InvalidArgument` and `AddressInUse` for the address, `Io` when the system refuses
+    /// Errors: `InvalidArgument` and `AddressInUse` for an address, `InvalidOption` for a thread
+    /// name with a NUL and for `grpc_listen` in a library without gRPC, `Io` when the system refuses
     /// sockets or threads.
     pub fn start(mut options: ServerOptions) -> Result<Self> {
+        if options.thread_name.contains('\0') {
+            let message = "option 'thread_name' cannot hold a NUL";
+            return Err(Error::new(ErrorKind::InvalidOption, message));
+        }
         options.shards = match options.shards {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             shards => shards,
@@ -71,6 +80,7 @@ impl Server {
         let hub = Hub::new(inboxes.clone(), options.max_channels);
         let service = Arc::new(Service::new(hub, options, listeners.len()));
         dialect::install(&service)?;
+        let grpc = Grpc::start(&service)?;
         let control = Arc::new(Control::new());
         let server = Self {
             address,
@@ -78,6 +88,7 @@ impl Server {
             control: Arc::clone(&control),
             wakers,
             threads: Mutex::default(),
+            grpc,
         };
         let shards = listeners.into_iter().zip(polls).zip(inboxes).enumerate();
         for (id, ((listener, poll), inbox)) in shards {
@@ -92,10 +103,6 @@ impl Server {
 
     fn spawn(&self, parts: Parts) -> Result<()> {
         let name = format!("{}-{}", self.service.options().thread_name, parts.id);
-        if name.contains('\0') {
-            let message = "option 'thread_name' cannot hold a NUL";
-            return Err(Error::new(ErrorKind::InvalidOption, message));
-        }
         // However the thread ends, publishers must not wait for it.
         let closing = Closing(Arc::clone(&parts.inbox));
         let shard = Shard::new(parts)?;
@@ -110,6 +117,11 @@ impl Server {
     /// The address it listens on, with the real port when 0 was asked for.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// The address of its gRPC, if it has that.
+    pub fn grpc_addr(&self) -> Option<SocketAddr> {
+        self.grpc.as_ref().map(Grpc::local_addr)
     }
 
     /// The operations on its channels.
@@ -129,9 +141,13 @@ impl Server {
         for waker in &self.wakers {
             let _ = waker.wake();
         }
+        if let Some(grpc) = &self.grpc {
+            grpc.request_stop(drain);
+        }
         if thread::must_not_wait() {
             return false;
         }
+        let calls_done = self.grpc.as_ref().is_none_or(Grpc::join);
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         for thread in threads.drain(..) {
             if thread.join().is_err() {
@@ -141,7 +157,7 @@ impl Server {
         drop(threads);
         // The callbacks have been told of every end.
         self.service.delivery().stop();
-        self.control.was_clean()
+        calls_done && self.control.was_clean()
     }
 }
 

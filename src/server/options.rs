@@ -38,6 +38,11 @@ pub struct ServerOptions {
     pub delivery_bytes: usize,
     pub packet_path: String,
     pub packet_max_bytes: usize,
+    pub gateway_path: String,
+    pub gateway_format: String,
+    pub gateway_heartbeat: Duration,
+    pub grpc_listen: String,
+    pub grpc_allow: Vec<String>,
 }
 
 /// A text that does not show when the options are printed.
@@ -237,6 +242,32 @@ pub const OPTIONS: &[OptionSpec] = &[
         "Largest packet of the packet dialect, header included, whoever sends it.",
     )
     .within("limits"),
+    OptionSpec::text("gateway_path", "/", "Where the gateway's clients connect; empty is nowhere.")
+        .within("dialects"),
+    OptionSpec::choice(
+        "gateway_format",
+        &["text", "binary"],
+        "text",
+        "Kind of the frames that the gateway's clients get.",
+    )
+    .within("dialects"),
+    OptionSpec::integer(
+        "gateway_heartbeat_ms",
+        1,
+        DAY_MS,
+        "180000",
+        "Time in which a client of the gateway must send `ping`.",
+    )
+    .within("timeouts"),
+    OptionSpec::text("grpc_listen", "", "Address of the gateway's gRPC, HOST:PORT; empty is none.")
+        .within("grpc"),
+    OptionSpec::text(
+        "grpc_allow",
+        "",
+        "Addresses and networks, comma-separated, that may call gRPC; empty is all.",
+    )
+    .within("grpc")
+    .list(),
 ];
 
 impl Default for ServerOptions {
@@ -270,6 +301,11 @@ impl Default for ServerOptions {
             delivery_bytes: 0,
             packet_path: String::new(),
             packet_max_bytes: 0,
+            gateway_path: String::new(),
+            gateway_format: String::new(),
+            gateway_heartbeat: Duration::ZERO,
+            grpc_listen: String::new(),
+            grpc_allow: Vec::new(),
         };
         for spec in OPTIONS {
             let read = options.set(spec.key, spec.default);
@@ -283,7 +319,7 @@ impl ServerOptions {
     /// Sets the option `key` from text; the error says what it takes.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
         let value = parse(OPTIONS, key, value)?;
-        if let ("trusted_proxies", OptionValue::Text(text)) = (key, value) {
+        if let ("trusted_proxies" | "grpc_allow", OptionValue::Text(text)) = (key, value) {
             remote::networks(key, text)?;
         }
         let fits = self.field(key).is_some_and(|field| field.set(value));
@@ -328,6 +364,11 @@ impl ServerOptions {
             "delivery_bytes" => Field::Size(&mut self.delivery_bytes),
             "packet_path" => Field::Text(&mut self.packet_path),
             "packet_max_bytes" => Field::Size(&mut self.packet_max_bytes),
+            "gateway_path" => Field::Text(&mut self.gateway_path),
+            "gateway_format" => Field::Text(&mut self.gateway_format),
+            "gateway_heartbeat_ms" => Field::Millis(&mut self.gateway_heartbeat),
+            "grpc_listen" => Field::Text(&mut self.grpc_listen),
+            "grpc_allow" => Field::List(&mut self.grpc_allow),
             _ => return None,
         })
     }
@@ -346,7 +387,9 @@ mod tests {
                 OptionKind::Integer { max, .. } => max.to_string(),
                 OptionKind::Boolean => (spec.default == "false").to_string(),
                 OptionKind::Choice(words) => words[1].to_string(),
-                OptionKind::Text if spec.key == "trusted_proxies" => "10.0.0.0/8".into(),
+                OptionKind::Text if ["trusted_proxies", "grpc_allow"].contains(&spec.key) => {
+                    "10.0.0.0/8".into()
+                }
                 OptionKind::Text => "something else".into(),
             };
             let mut options = ServerOptions::default();

@@ -48,7 +48,9 @@ fn every_option_is_a_key_a_variable_and_a_flag() {
             OptionKind::Boolean => (spec.default == "false").to_string(),
             OptionKind::Choice(words) => words[1].to_string(),
             OptionKind::Text if spec.key == "listen" => "[::1]:9".into(),
-            OptionKind::Text if spec.key == "trusted_proxies" => "10.0.0.0/8".into(),
+            OptionKind::Text if ["trusted_proxies", "grpc_allow"].contains(&spec.key) => {
+                "10.0.0.0/8".into()
+            }
             OptionKind::Text => "/other".into(),
         };
         let key = spec.key;

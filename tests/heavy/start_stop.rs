@@ -1,6 +1,7 @@
 //! A thousand servers, one after another.
 
 use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use qyun::server::{Server, ServerOptions};
@@ -14,9 +15,12 @@ const NAME: &str = "qy-heavy";
 
 fn start() -> Server {
     let mut options = ServerOptions::default();
-    for (key, value) in [("listen", "127.0.0.1:0"), ("shards", "2"), ("thread_name", NAME)] {
+    let local = "127.0.0.1:0";
+    for (key, value) in [("listen", local), ("shards", "2"), ("thread_name", NAME)] {
         options.set(key, value).unwrap();
     }
+    #[cfg(feature = "grpc")]
+    options.set("grpc_listen", local).unwrap();
     Server::start(options).unwrap()
 }
 
@@ -25,8 +29,15 @@ fn live(clean: bool) {
     let server = start();
     server.service().create_channel("test").unwrap();
     let (mut listener, _) = open(server.local_addr(), "/channel/listen/test");
+    if let Some(grpc) = server.grpc_addr() {
+        let mut caller = TcpStream::connect(grpc).unwrap();
+        // HTTP/2's preface, and SETTINGS without any.
+        caller.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+        caller.read_exact(&mut [0; 9]).unwrap();
+    }
     // A thread names itself.
-    until("both shards have their names", || process::threads(NAME) == 2);
+    let threads = 2 + usize::from(server.grpc_addr().is_some());
+    until("all threads have their names", || process::threads(NAME) == threads);
     if clean {
         let stopped = std::thread::scope(|scope| {
             let stopping = scope.spawn(|| server.stop(PATIENCE));

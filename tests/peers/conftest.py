@@ -45,6 +45,8 @@ NAMES = ["test", "青云/北京 ?#%", "🚀"]
 @dataclass
 class Server:
     port: int
+    #: The port of gRPC, if there is one.
+    grpc: int | None = None
 
     @property
     def http(self) -> str:
@@ -85,7 +87,9 @@ def serving(*options: str) -> Iterator[Server]:
     running = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert running.stdout is not None
     try:
-        yield Server(json.loads(running.stdout.readline())["port"])
+        told = json.loads(running.stdout.readline())
+        grpc = told.get("grpc")
+        yield Server(told["port"], int(grpc.rpartition(":")[2]) if grpc else None)
         running.send_signal(signal.SIGTERM)
         assert running.wait(20) == 0
     finally:

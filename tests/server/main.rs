@@ -4,15 +4,23 @@
 
 mod admin;
 mod bad_input;
+#[cfg(feature = "grpc")]
+mod caller;
 mod client;
 mod contract;
 mod deflate;
 mod endpoint;
 mod events;
 mod fanout;
+#[cfg(feature = "grpc")]
+mod gateway;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod kit;
 mod lifecycle;
 mod metrics;
+#[cfg(not(feature = "grpc"))]
+mod no_grpc;
 mod packet;
 mod page;
 mod stream;

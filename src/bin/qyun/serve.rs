@@ -135,6 +135,7 @@ impl Process {
             "event": "listening", "version": env!("CARGO_PKG_VERSION"),
             "address": address.to_string(), "port": address.port(),
             "url": format!("http://{address}"), "shards": self.serving.shards(),
+            "grpc": self.serving.server().grpc_addr().map(|address| address.to_string()),
             "pid": std::process::id(),
         })
     }
@@ -145,8 +146,12 @@ impl Process {
         }
         let (address, shards) = (self.serving.server().local_addr(), self.serving.shards());
         let (version, plural) = (env!("CARGO_PKG_VERSION"), if shards == 1 { "" } else { "s" });
+        let grpc = match self.serving.server().grpc_addr() {
+            Some(address) => format!(", gRPC on {address}"),
+            None => String::new(),
+        };
         output::line(format_args!(
-            "Qyun {version} listening on http://{address} ({shards} shard{plural})"
+            "Qyun {version} listening on http://{address}{grpc} ({shards} shard{plural})"
         ))
     }
 

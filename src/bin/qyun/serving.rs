@@ -82,6 +82,10 @@ impl Serving {
     fn status(&self) -> Value {
         let address = self.server.local_addr();
         let counters = self.server.service().counters();
+        let mut ports = json!({ "http": address.port() });
+        if let Some(grpc) = self.server.grpc_addr() {
+            ports["grpc"] = json!(grpc.port());
+        }
         let uptime = self.started.elapsed().as_secs_f64();
         // Nothing of a process without /proc.
         let cpu = procfs::cpu_seconds(std::process::id()).ok();
@@ -97,7 +101,7 @@ impl Serving {
             "cpu_percent": cpu.map(|cpu| 100.0 * cpu / uptime.max(0.001)),
             "memory_bytes": memory.map(|memory| memory.rss),
             "address": address.to_string(),
-            "ports": { "http": address.port() },
+            "ports": ports,
             "clients": counters.connections,
             "groups": counters.channels,
             "subscribers": counters.subscribers,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{EndpointOptions, packet};
+use super::{EndpointOptions, gateway, packet};
 use crate::Result;
 use crate::server::Service;
 
@@ -14,6 +14,11 @@ pub(in crate::server) fn install(service: &Arc<Service>) -> Result<()> {
         let limits = EndpointOptions { max_message_bytes, ..limits(service) };
         let handler = packet::Dialect(Arc::clone(service.packets()));
         service.add_endpoint(&options.packet_path, limits, Arc::new(handler))?;
+    }
+    if !options.gateway_path.is_empty() {
+        let limits = EndpointOptions { heartbeat: options.gateway_heartbeat, ..limits(service) };
+        let handler = gateway::Dialect::new(options);
+        service.add_endpoint(&options.gateway_path, limits, Arc::new(handler))?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@
 
 mod builtin;
 mod endpoint;
+pub(in crate::server) mod gateway;
 pub mod packet;
 
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ pub use endpoint::{ENDPOINT_OPTIONS, Endpoint, EndpointOptions};
 use super::Service;
 use crate::hub::{Connection, Decision, Inbox, Item};
 use crate::wire::http::RequestHead;
+use crate::wire::websocket::Message;
 use crate::wire::{Dialect, MessageKind};
 
 /// A WebSocket upgrade that asks to be admitted.
@@ -77,6 +79,12 @@ pub trait Handler: Send + Sync + 'static {
     /// dropped refuses with 503.
     fn decide(&self, _service: &Arc<Service>, _upgrade: &Upgrade<'_>, ticket: Ticket) {
         ticket.answer(Decision::Accept { id: None, user: None });
+    }
+
+    /// What a new connection gets before anything else. It is written together with the 101; what
+    /// [`Handler::opened`] sends may come behind what others send meanwhile.
+    fn greeting(&self, _connection: &Connection) -> Option<Message> {
+        None
     }
 
     /// The connection is registered, and its 101 goes before whatever is sent from here. `displaced` had its id, is no longer

@@ -215,6 +215,25 @@ impl Service {
         Ok(self.hub.get(channel).ok_or_else(not_found)?.members())
     }
 
+    /// How many connections are members of a channel; none if there is no such channel.
+    pub fn member_count(&self, channel: &str) -> usize {
+        self.hub.get(channel).map_or(0, |channel| channel.member_count())
+    }
+
+    /// Takes every member out of a channel, which disappears if it came with its first. Error:
+    /// `ChannelNotFound`, also for a channel without members.
+    pub fn dissolve(&self, channel: &str) -> Result<()> {
+        let channel = self.hub.get(channel).ok_or_else(not_found)?;
+        let members = channel.members();
+        if members.is_empty() {
+            return Err(not_found());
+        }
+        for member in members {
+            self.leave_channel(&member, &channel);
+        }
+        Ok(())
+    }
+
     /// Channels that have a member now. Walks through all channels.
     pub fn group_count(&self) -> usize {
         const PAGE: usize = 1024;
@@ -230,9 +249,11 @@ impl Service {
         }
     }
 
-    /// Takes a connection that ended out of its channels, its user and the registry.
+    /// Takes a connection that ended, or is about to, out of its channels, its user and the
+    /// registry; harmless when that was done.
     pub(in crate::server) fn forget(&self, connection: &Arc<Connection>) {
-        for channel in connection.retire().unwrap_or_default() {
+        let Some(channels) = connection.retire() else { return };
+        for channel in channels {
             self.hub.reap(&channel);
         }
         self.connections.remove(connection);

@@ -178,7 +178,14 @@ impl Shard {
         }
         let peer = Peer::new(Arc::clone(&endpoint), Arc::clone(&connection), everyone, self.now);
         let deadline = peer.deadline(0, self.now);
-        let response = answer::switching_protocols(&accept, protocol.as_deref(), deflate);
+        let mut response = answer::switching_protocols(&accept, protocol.as_deref(), deflate);
+        if let Some(greeting) = endpoint.handler.greeting(&connection) {
+            response.extend_from_slice(greeting.frame());
+            let traffic = connection.traffic();
+            Gauges::add(&traffic.messages_out, 1);
+            Gauges::add(&traffic.bytes_out, greeting.frame().len() as u64);
+            Gauges::add(&self.gauges().delivered, 1);
+        }
         let Some(conn) = self.conns.get_mut(token) else { return Next::Nothing };
         conn.lane = Lane::Peer(Box::new(peer));
         conn.deadline = deadline;

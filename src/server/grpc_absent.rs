@@ -1,0 +1,41 @@
+//! What stands for gRPC in a library that is built without it.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Service;
+use crate::{Error, ErrorKind, Result};
+
+/// There is none of these.
+#[derive(Debug)]
+pub(super) struct Grpc(Infallible);
+
+impl Grpc {
+    /// Refuses a `grpc_listen`.
+    pub(super) fn start(service: &Arc<Service>) -> Result<Option<Self>> {
+        match service.options().grpc_listen.as_str() {
+            "" => Ok(None),
+            listen => Err(Error::new(
+                ErrorKind::InvalidOption,
+                format!(
+                    "option 'grpc_listen' cannot be '{listen}': this library was built without \
+                     gRPC; leave it empty, or build with the feature 'grpc'"
+                ),
+            )),
+        }
+    }
+
+    pub(super) fn local_addr(&self) -> SocketAddr {
+        match self.0 {}
+    }
+
+    pub(super) fn request_stop(&self, _drain: Duration) {
+        match self.0 {}
+    }
+
+    pub(super) fn join(&self) -> bool {
+        match self.0 {}
+    }
+}
