@@ -23,5 +23,6 @@ mod metrics;
 mod no_grpc;
 mod packet;
 mod page;
+mod session;
 mod stream;
 mod websocket;
