@@ -333,12 +333,12 @@ impl Shard {
         if conn.dead {
             return;
         }
-        if let Lane::Peer(peer) = &conn.lane {
-            if peer.endpoint.handler.is_busy() {
-                self.held_back = true;
-                self.again.push(token);
-                return;
-            }
+        if let Lane::Peer(peer) = &conn.lane
+            && peer.endpoint.handler.is_busy()
+        {
+            self.held_back = true;
+            self.again.push(token);
+            return;
         }
         // Who asks more than it reads the answers of would end as a slow reader.
         if self.is_behind(conn) {
