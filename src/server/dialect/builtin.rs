@@ -39,6 +39,7 @@ fn limits(service: &Service) -> EndpointOptions {
         ping_interval: options.ping_interval,
         pong_wait: options.pong_wait,
         origins: options.origins.clone(),
+        compression: options.compression,
         ..EndpointOptions::default()
     }
 }
