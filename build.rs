@@ -18,6 +18,9 @@ const SECTIONS: &[&str] = &[
     "options",
     "message",
     "server",
+    "connection",
+    "request",
+    "packet",
     "client",
     "subscription",
     "socket",
@@ -27,7 +30,7 @@ const SECTIONS: &[&str] = &[
 ];
 
 /// Types that no function of their own section uses.
-const UNREFERENCED: &[&str] = &["qy_drop_callback", "qy_position"];
+const UNREFERENCED: &[&str] = &["qy_drop_callback", "qy_position", "qy_response_callback"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=build.rs");

@@ -721,8 +721,11 @@ qy_status qy_server_counters_get(const qy_server *server, qy_server_counters *ou
  * to call again, and from several threads: all return when it is stopped. The handle must still be
  * freed.
  *
- * Threads: any. Blocks: until the server is stopped, about `drain_ms` at most. In callbacks: yes.
+ * Threads: any. Blocks: until the server is stopped: about `drain_ms` at most, and for callbacks of
+ * its connections that still run. In callbacks: yes; it does not wait for that callback. Not on the
+ * server's own threads (QY_DELIVER_INLINE).
  * Errors: QY_ERR_TIMEOUT when some clients had to be cut; the server is stopped all the same.
+ * QY_ERR_WOULD_DEADLOCK on a server's own thread; nothing is stopped then.
  */
 qy_status qy_server_stop(qy_server *server, uint32_t drain_ms);
 
@@ -748,7 +751,439 @@ qy_status qy_server_last_error(const qy_server *server,
                                size_t *needed);
 
 /* ===========================================================================
- * 8. Client
+ * 8. Connections
+ * ===========================================================================
+ *
+ * A connection is a client of a server that has a name there: in the packet dialect, and in every
+ * other dialect but the channels' own. A callback is handed its connection for as long as it runs;
+ * qy_connection_clone makes a handle that is kept.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdio.h>
+ *
+ * static void on_hello(qy_connection *connection, uint32_t protocol, const void *data, size_t len,
+ *                      qy_reply *reply, void *user_data) {
+ *   char id[256];
+ *   (void)protocol, (void)reply, (void)user_data;
+ *   if (qy_connection_id(connection, id, sizeof id, NULL) == QY_OK)
+ *     printf("%s says %.*s\n", id, (int)len, (const char *)data);
+ * }
+ *
+ * int main(void) {
+ *   qy_server *server = NULL;
+ *   if (qy_server_start(NULL, &server) != QY_OK) return 1;
+ *   qy_server_on_packet(server, 1, QY_DELIVER_THREAD, on_hello, NULL, NULL);
+ *   getchar();
+ *   qy_server_free(server);
+ *   return 0;
+ * }
+ * ```
+ */
+
+/** A connection of a server. */
+typedef struct qy_connection qy_connection;
+
+/**
+ * Makes another handle of a connection, to keep. `*out` is the caller's, to be freed with
+ * qy_connection_free; it stays usable when the connection is closed, and then says so.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: none of its own.
+ */
+qy_status qy_connection_clone(const qy_connection *connection, qy_connection **out);
+
+/**
+ * Frees a handle that qy_connection_clone made; the connection itself goes on. NULL is allowed.
+ *
+ * Threads: any, when no other call uses it. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+void qy_connection_free(qy_connection *connection);
+
+/**
+ * Copies the connection's id into `buf`, NUL-terminated and cut to `cap` bytes. `*needed` (or NULL)
+ * becomes its size with the NUL.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_BUFFER_TOO_SMALL.
+ */
+qy_status qy_connection_id(const qy_connection *connection,
+                           char *buf,
+                           size_t cap,
+                           size_t *needed);
+
+/* ===========================================================================
+ * 9. Requests
+ * ===========================================================================
+ *
+ * What both sides of the packet dialect use: the reply to a request that the peer made, and the
+ * response to one's own. A request is answered once, in its callback or later, from any thread; a
+ * reply that is let go of unanswered lets the request time out at the peer.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdio.h>
+ *
+ * static void on_time(qy_connection *connection, uint32_t protocol, const void *data, size_t len,
+ *                     qy_reply *reply, void *user_data) {
+ *   (void)connection, (void)data, (void)len, (void)user_data;
+ *   if (reply != NULL) qy_reply_send(reply, protocol, "noon", 4); // NULL: a one-way message
+ * }
+ *
+ * static void answered(qy_status status, const qy_response *response, void *user_data) {
+ *   (void)user_data;
+ *   if (status == QY_OK)
+ *     printf("%.*s\n", (int)qy_response_len(response), (const char *)qy_response_data(response));
+ * }
+ *
+ * static void on_event(qy_connection *connection, const qy_packet_event *event, void *user_data) {
+ *   if (event->event == QY_PACKET_ESTABLISHED) // ask every client that comes, and do not wait
+ *     qy_connection_request_async(connection, 2, "who?", 4, 5000, QY_DELIVER_THREAD, answered,
+ *                                 user_data, NULL);
+ * }
+ *
+ * int main(void) {
+ *   qy_server *server = NULL;
+ *   if (qy_server_start(NULL, &server) != QY_OK) return 1;
+ *   qy_server_on_packet(server, 1, QY_DELIVER_THREAD, on_time, NULL, NULL);
+ *   qy_server_on_packet_event(server, QY_DELIVER_THREAD, on_event, NULL, NULL);
+ *   getchar();
+ *   qy_server_free(server);
+ *   return 0;
+ * }
+ * ```
+ */
+
+/** The right to answer one request, once. */
+typedef struct qy_reply qy_reply;
+
+/** What a peer answered. */
+typedef struct qy_response qy_response;
+
+/**
+ * Receives the end of a request. `status` is QY_OK and `response` is valid until the call returns;
+ * or `response` is NULL and `status` is QY_ERR_TIMEOUT or QY_ERR_CLOSED, about which qy_last_error
+ * says more.
+ */
+typedef void (*qy_response_callback)(qy_status status,
+                                     const qy_response *response,
+                                     void *user_data);
+
+/**
+ * Makes another handle of a reply, to answer after the callback has returned. `*out` is the
+ * caller's, to be freed with qy_reply_free.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: none of its own.
+ */
+qy_status qy_reply_clone(const qy_reply *reply, qy_reply **out);
+
+/**
+ * Answers the request with `len` bytes of `data`, which are copied. `protocol` is the answer's
+ * protocol id, as a rule the request's.
+ *
+ * Threads: any. Blocks: only while the thread that writes to the peer is far behind. In callbacks:
+ * yes.
+ * Errors: QY_ERR_INVALID_ARGUMENT when the request is answered already, QY_ERR_TOO_LARGE, after
+ * which another answer may be sent, QY_ERR_CLOSED when the peer is gone.
+ */
+qy_status qy_reply_send(qy_reply *reply, uint32_t protocol, const void *data, size_t len);
+
+/**
+ * Frees a handle that qy_reply_clone made; NULL is allowed. A request that is not answered and has
+ * no handle left is never answered.
+ *
+ * Threads: any, when no other call uses it. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+void qy_reply_free(qy_reply *reply);
+
+/**
+ * The protocol id of a response; 0 for NULL.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+uint32_t qy_response_protocol(const qy_response *response);
+
+/**
+ * The data of a response, valid while the response is; not NUL-terminated. NULL for NULL and for no
+ * data.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+const void *qy_response_data(const qy_response *response);
+
+/**
+ * The length of a response's data in bytes; 0 for NULL.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+size_t qy_response_len(const qy_response *response);
+
+/**
+ * Frees a response that a request gave out; NULL is allowed. One that a callback was handed is not
+ * the caller's to free.
+ *
+ * Threads: any, when no other call uses it. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+void qy_response_free(qy_response *response);
+
+/* ===========================================================================
+ * 10. Packets
+ * ===========================================================================
+ *
+ * The packet dialect on the server, by default on the path `/join?uid=U&type=T&device=D&source=S`:
+ * one-way messages and requests, both ways, each with a protocol id that chooses its handler. A
+ * connection's id is `U-T-D-S` and its user is `U`; one that comes with the id of another displaces
+ * it.
+ *
+ * Handlers are called in order for each connection, one at a time. Calls for different connections
+ * may come at the same time, on `delivery_threads` threads of the server; with the option at 1 there
+ * is one call at a time. What waits for handlers is bounded by `delivery_bytes`: beyond it,
+ * connections are not read. With QY_DELIVER_INLINE a handler runs on the thread that reads its
+ * connections; there it must not block.
+ *
+ * A request whose protocol id has no handler is not answered, and times out at the client.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdio.h>
+ *
+ * static void on_echo(qy_connection *connection, uint32_t protocol, const void *data, size_t len,
+ *                     qy_reply *reply, void *user_data) {
+ *   qy_response *response = NULL;
+ *   (void)user_data;
+ *   // ask the client in turn, and wait: other connections go on
+ *   if (qy_connection_request(connection, 2, "more?", 5, 1000, &response) == QY_OK)
+ *     printf("%.*s\n", (int)qy_response_len(response), (const char *)qy_response_data(response));
+ *   qy_response_free(response);
+ *   if (reply != NULL) qy_reply_send(reply, protocol, data, len);
+ * }
+ *
+ * static void on_event(qy_connection *connection, const qy_packet_event *event, void *user_data) {
+ *   (void)user_data;
+ *   if (event->event == QY_PACKET_ESTABLISHED) qy_connection_send_packet(connection, 3, "hi", 2);
+ *   if (event->event == QY_PACKET_CLOSED) printf("closed with %d\n", (int)event->code);
+ * }
+ *
+ * int main(void) {
+ *   qy_server *server = NULL;
+ *   if (qy_server_start(NULL, &server) != QY_OK) return 1;
+ *   qy_server_on_packet(server, 1, QY_DELIVER_THREAD, on_echo, NULL, NULL);
+ *   qy_server_on_packet_event(server, QY_DELIVER_THREAD, on_event, NULL, NULL);
+ *   getchar();
+ *   qy_server_free(server);
+ *   return 0;
+ * }
+ * ```
+ */
+
+/** A connection is open, registered and bound to its user. */
+#define QY_PACKET_ESTABLISHED 1
+
+/** A connection ends and takes no more messages. It is registered until the callback returns. */
+#define QY_PACKET_CLOSING 2
+
+/** A connection is gone: its last event. */
+#define QY_PACKET_CLOSED 3
+
+/** A ping came, and was answered. */
+#define QY_PACKET_PINGED 4
+
+/** A pong came. */
+#define QY_PACKET_PONGED 5
+
+/**
+ * Receives a one-way message (`reply` is NULL) or a request, which it answers with qy_reply_send,
+ * or later by means of qy_reply_clone. All arguments are valid until the call returns; `data` is
+ * NULL when `len` is 0.
+ */
+typedef void (*qy_packet_callback)(qy_connection *connection,
+                                   uint32_t protocol,
+                                   const void *data,
+                                   size_t len,
+                                   qy_reply *reply,
+                                   void *user_data);
+
+/** What happened to a connection. */
+typedef struct qy_packet_event {
+  /** The size of this struct in the library that made it. */
+  size_t struct_size;
+  /** A QY_PACKET_ constant. */
+  int32_t event;
+  /**
+   * Of QY_PACKET_CLOSING and QY_PACKET_CLOSED: the WebSocket close code, 1006 for a connection
+   * that was lost, 3505 for one that was displaced. 0 otherwise.
+   */
+  int32_t code;
+  /** Of these two: 1 when the peer began it. 0 otherwise. */
+  int32_t by_peer;
+  /** Of these two: why, UTF-8, not NUL-terminated, never NULL. */
+  const char *reason;
+  /** Its length in bytes. */
+  size_t reason_len;
+} qy_packet_event;
+
+/** Sees what happens to a connection; the arguments are valid until it returns. */
+typedef void (*qy_packet_event_callback)(qy_connection *connection,
+                                         const qy_packet_event *event,
+                                         void *user_data);
+
+/** Runs for a connection whose pull channel was signalled; the handle is valid until it returns. */
+typedef void (*qy_pull_callback)(qy_connection *connection, uint32_t channel, void *user_data);
+
+/** What was counted of packets since the server started. */
+typedef struct qy_packet_counters {
+  /** sizeof(qy_packet_counters), set by the caller. */
+  size_t struct_size;
+  /** One-way messages and requests that came. */
+  uint64_t received;
+  /** Those of them whose protocol id had no handler. */
+  uint64_t unhandled;
+  /** Connections closed for a packet that was none, or too large. */
+  uint64_t refused;
+  /** Connections that another one with their id displaced. */
+  uint64_t displaced;
+  /** Requests of the server that are under way now. */
+  uint64_t in_flight;
+  /** Requests of the server whose time was over. */
+  uint64_t timed_out;
+  /** Responses that nothing waited for, and that were dropped. */
+  uint64_t late;
+} qy_packet_counters;
+
+/**
+ * Calls `callback` for every one-way message and every request with this protocol id, in place of
+ * what was registered for it before; NULL only removes that. `delivery` is QY_DELIVER_THREAD or
+ * QY_DELIVER_INLINE. `drop` (or NULL) runs when the callback was replaced or removed, or the server
+ * stopped, and no call of it runs or will run.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_CLOSED when the server was stopped, QY_ERR_INVALID_ARGUMENT for a delivery that
+ * does not exist.
+ */
+qy_status qy_server_on_packet(qy_server *server,
+                              uint32_t protocol,
+                              int32_t delivery,
+                              qy_packet_callback callback,
+                              void *user_data,
+                              qy_drop_callback drop);
+
+/**
+ * Calls `callback` for what happens to connections, in place of what was registered before; NULL
+ * only removes that. `delivery` and `drop` are as in qy_server_on_packet.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: as qy_server_on_packet.
+ */
+qy_status qy_server_on_packet_event(qy_server *server,
+                                    int32_t delivery,
+                                    qy_packet_event_callback callback,
+                                    void *user_data,
+                                    qy_drop_callback drop);
+
+/**
+ * Calls `callback` on a thread of the server's callbacks for each connection whose pull channel
+ * `channel` is signalled (qy_connection_signal_pull), in place of what was registered before; NULL
+ * only removes that. `drop` is as in qy_server_on_packet.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_CLOSED when the server was stopped.
+ */
+qy_status qy_server_on_pull(qy_server *server,
+                            uint32_t channel,
+                            qy_pull_callback callback,
+                            void *user_data,
+                            qy_drop_callback drop);
+
+/**
+ * Reads the counters. Set `out->struct_size` first.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_CLOSED when the server was stopped, QY_ERR_INVALID_ARGUMENT for a `struct_size`
+ * that cannot be.
+ */
+qy_status qy_server_packet_counters(const qy_server *server, qy_packet_counters *out);
+
+/**
+ * Copies what a client of the packet dialect said about itself into `buf`, NUL-terminated and cut to
+ * `cap` bytes: `key` is "uid", "type", "device", "source", "version" or "charset". `*needed` (or
+ * NULL) becomes its size with the NUL. What the client left out is empty, its type "0".
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_ARGUMENT for another key and for a connection of another dialect,
+ * QY_ERR_INVALID_UTF8, QY_ERR_BUFFER_TOO_SMALL.
+ */
+qy_status qy_connection_packet_identity(const qy_connection *connection,
+                                        const char *key,
+                                        char *buf,
+                                        size_t cap,
+                                        size_t *needed);
+
+/**
+ * Sends a one-way message of `len` bytes, which are copied. What one thread sends to a connection
+ * arrives in that order.
+ *
+ * Threads: any. Blocks: only while the thread that writes to the client is far behind; never for a
+ * slow client. In callbacks: yes.
+ * Errors: QY_ERR_CLOSED, QY_ERR_TOO_LARGE over `packet_max_bytes`, QY_ERR_INVALID_ARGUMENT for a
+ * connection of another dialect.
+ */
+qy_status qy_connection_send_packet(qy_connection *connection,
+                                    uint32_t protocol,
+                                    const void *data,
+                                    size_t len);
+
+/**
+ * Makes a request of `len` bytes, which are copied, and waits for the response. `*out` is the
+ * caller's, to be freed with qy_response_free.
+ *
+ * Threads: any. Blocks: at most `timeout_ms`. In callbacks: yes, also about the same connection, but
+ * not with QY_DELIVER_INLINE.
+ * Errors: QY_ERR_TIMEOUT, QY_ERR_CLOSED, QY_ERR_TOO_LARGE, QY_ERR_QUEUE_FULL when a million requests
+ * to this client are under way, QY_ERR_INVALID_ARGUMENT for a connection of another dialect,
+ * QY_ERR_WOULD_DEADLOCK in an inline callback.
+ */
+qy_status qy_connection_request(qy_connection *connection,
+                                uint32_t protocol,
+                                const void *data,
+                                size_t len,
+                                uint32_t timeout_ms,
+                                qy_response **out);
+
+/**
+ * Makes a request of `len` bytes, which are copied, and returns. If it succeeds, `callback` is called
+ * exactly once: with the response, after `timeout_ms`, or when the connection is closed. `delivery`
+ * is QY_DELIVER_THREAD, in the connection's order, or QY_DELIVER_INLINE, on whichever thread of the
+ * library ends the request. `drop` (or NULL) runs after the call, or before this function returns an
+ * error.
+ *
+ * Threads: any. Blocks: as qy_connection_send_packet. In callbacks: yes.
+ * Errors: QY_ERR_CLOSED, QY_ERR_TOO_LARGE, QY_ERR_QUEUE_FULL when a million requests to this client
+ * are under way, QY_ERR_INVALID_ARGUMENT for a connection of another dialect and for a delivery that
+ * does not exist.
+ */
+qy_status qy_connection_request_async(qy_connection *connection,
+                                      uint32_t protocol,
+                                      const void *data,
+                                      size_t len,
+                                      uint32_t timeout_ms,
+                                      int32_t delivery,
+                                      qy_response_callback callback,
+                                      void *user_data,
+                                      qy_drop_callback drop);
+
+/**
+ * Makes the callback of a pull channel run for this connection: once, however often it is signalled
+ * before that run begins. A signal during the run makes another one.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_NOT_FOUND when the pull channel has no callback, QY_ERR_CLOSED,
+ * QY_ERR_INVALID_ARGUMENT for a connection of another dialect.
+ */
+qy_status qy_connection_signal_pull(qy_connection *connection, uint32_t channel);
+
+/* ===========================================================================
+ * 11. Client
  * ===========================================================================
  *
  * One handle, one connection, any number of subscriptions (next section). It connects in the
@@ -919,7 +1354,7 @@ qy_status qy_client_close(qy_client *client);
 void qy_client_free(qy_client *client);
 
 /* ===========================================================================
- * 9. Subscriptions
+ * 12. Subscriptions
  * ===========================================================================
  *
  * A subscription brings a channel's messages either to a callback or to whoever asks for them: with
@@ -1135,7 +1570,7 @@ qy_status qy_subscription_close_wait(qy_subscription *subscription, uint32_t tim
 void qy_subscription_free(qy_subscription *subscription);
 
 /* ===========================================================================
- * 10. Sockets
+ * 13. Sockets
  * ===========================================================================
  *
  * One WebSocket to any server, for programs that handle the frames themselves: URL, request headers,
@@ -1420,7 +1855,7 @@ qy_status qy_socket_close_wait(qy_socket *socket, uint32_t timeout_ms);
 void qy_socket_free(qy_socket *socket);
 
 /* ===========================================================================
- * 11. Taking a socket's events
+ * 14. Taking a socket's events
  * ===========================================================================
  *
  * The other way than callbacks, for a socket that was opened without: with a timeout, many at a time,
@@ -1509,7 +1944,7 @@ qy_status qy_socket_fd(qy_socket *socket,
                        int *out);
 
 /* ===========================================================================
- * 12. Log
+ * 15. Log
  * ===========================================================================
  *
  * The library prints nothing. What it has to say goes to a callback, if there is one.
@@ -1582,7 +2017,7 @@ qy_status qy_set_log_callback(int32_t max_level,
                               qy_drop_callback drop);
 
 /* ===========================================================================
- * 13. Shutdown
+ * 16. Shutdown
  * ===========================================================================
  *
  * The library has no thread before the first open and none after a shutdown. A program that ends

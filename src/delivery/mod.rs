@@ -178,6 +178,11 @@ impl Drop for Delivery {
     }
 }
 
+/// Whether the current thread is one of any delivery's.
+pub(crate) fn on_a_thread() -> bool {
+    OWNER.get() != 0
+}
+
 /// Runs `wait`, which waits for a peer's answer. In a job, readers are told to go on meanwhile.
 pub fn waiting_for_peer<T>(delivery: &Delivery, wait: impl FnOnce() -> T) -> T {
     struct Blocked<'a>(&'a AtomicUsize);

@@ -27,14 +27,17 @@
 
 mod callback;
 mod client;
+mod connection;
 mod error;
 mod guard;
 mod log;
 mod message;
 mod oneshot;
 mod options;
+mod packet;
 mod panic;
 mod process;
+mod request;
 mod server;
 mod shutdown;
 mod socket;
@@ -48,10 +51,13 @@ mod version;
 
 pub use callback::qy_drop_callback;
 pub use client::*;
+pub use connection::*;
 pub use log::*;
 pub use message::*;
 pub use oneshot::*;
 pub use options::*;
+pub use packet::*;
+pub use request::*;
 pub use server::*;
 pub use shutdown::*;
 pub use socket::*;

@@ -43,9 +43,9 @@ use super::options::qy_options;
 use super::process::PerProcess;
 use super::status::*;
 use super::structs;
-use crate::Error;
 use crate::hub::{ChannelInfo, Counters};
-use crate::server::{Server, ServerOptions};
+use crate::server::{Server, ServerOptions, Service};
+use crate::{Error, thread};
 
 /// A server.
 pub struct qy_server {
@@ -134,6 +134,13 @@ impl Handle for qy_server {
     const NAME: &'static str = "server";
     fn head(&self) -> &Head {
         &self.head
+    }
+}
+
+impl qy_server {
+    /// The operations of a server that was not stopped.
+    pub(super) fn service(&self) -> Outcome<&Arc<Service>> {
+        Ok(self.running.live()?.service())
     }
 }
 
@@ -456,14 +463,21 @@ pub unsafe extern "C" fn qy_server_counters_get(
 /// to call again, and from several threads: all return when it is stopped. The handle must still be
 /// freed.
 ///
-/// Threads: any. Blocks: until the server is stopped, about `drain_ms` at most. In callbacks: yes.
+/// Threads: any. Blocks: until the server is stopped: about `drain_ms` at most, and for callbacks of
+/// its connections that still run. In callbacks: yes; it does not wait for that callback. Not on the
+/// server's own threads (QY_DELIVER_INLINE).
 /// Errors: QY_ERR_TIMEOUT when some clients had to be cut; the server is stopped all the same.
+/// QY_ERR_WOULD_DEADLOCK on a server's own thread; nothing is stopped then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qy_server_stop(server: *mut qy_server, drain_ms: u32) -> qy_status {
     guard("qy_server_stop", || {
         // SAFETY: NULL or live, by the header's rules.
         unsafe {
             on_object(server, "server", |server| {
+                if thread::must_not_wait() {
+                    let message = "qy_server_stop waits for the thread that makes this call";
+                    return Err(Failure::new(QY_ERR_WOULD_DEADLOCK, message));
+                }
                 match server.running.stop(Duration::from_millis(drain_ms.into())) {
                     true => Ok(()),
                     false => Err(Failure::new(

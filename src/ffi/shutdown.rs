@@ -21,7 +21,7 @@ use super::error::Failure;
 use super::guard::guard;
 use super::server;
 use super::status::*;
-use crate::{ErrorKind, client};
+use crate::{ErrorKind, client, delivery, thread};
 
 /// Closes every client and listener, stops every server, lets go of kept connections and joins all
 /// threads of the library. Afterwards the library can be used again. Handles must still be freed;
@@ -34,6 +34,10 @@ use crate::{ErrorKind, client};
 #[unsafe(no_mangle)]
 pub extern "C" fn qy_shutdown(timeout_ms: u32) -> qy_status {
     guard("qy_shutdown", || {
+        if thread::must_not_wait() || delivery::on_a_thread() {
+            let message = "qy_shutdown waits for the callback that makes this call";
+            return Err(Failure::new(QY_ERR_WOULD_DEADLOCK, message));
+        }
         let timeout = Duration::from_millis(timeout_ms.into());
         let begun = Instant::now();
         // The clients first: those of the servers here then go by themselves.

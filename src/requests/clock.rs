@@ -35,8 +35,7 @@ pub(super) struct Counts {
     pub(super) late: AtomicU64,
 }
 
-/// See the module's documentation. Dropping it stops its thread; close the tables first, or what they
-/// hold loses its deadlines.
+/// See the module's documentation. Dropping it stops it.
 pub struct Clock {
     name: Box<str>,
     shared: Arc<Shared>,
@@ -93,6 +92,9 @@ impl Clock {
     /// Notes a deadline of `owner`.
     pub(super) fn remember(&self, at: Instant, owner: &Arc<Requests>, sn: u32) -> Result<Key> {
         let mut state = lock(&self.shared.state);
+        if state.stopped {
+            return Err(Error::new(ErrorKind::Closed, "no request can be made any more"));
+        }
         if !state.running {
             self.start()?;
             state.running = true;
@@ -135,8 +137,10 @@ impl Clock {
     }
 }
 
-impl Drop for Clock {
-    fn drop(&mut self) {
+impl Clock {
+    /// Ends the thread, unless this is it, and refuses requests from now on. Harmless when it is
+    /// stopped. Close the tables first.
+    pub fn stop(&self) {
         lock(&self.shared.state).stopped = true;
         self.shared.changed.notify_one();
         let thread = lock(&self.thread).take();
@@ -146,6 +150,12 @@ impl Drop for Clock {
                 drop(thread.join());
             }
         }
+    }
+}
+
+impl Drop for Clock {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

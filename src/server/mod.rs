@@ -157,6 +157,7 @@ impl Server {
         drop(threads);
         // The callbacks have been told of every end.
         self.service.delivery().stop();
+        self.service.packets().stop();
         calls_done && self.control.was_clean()
     }
 }

@@ -214,6 +214,60 @@ static inline int raw_listen(qy_server *server) {
   return fd;
 }
 
+/* A client of the packet dialect, outside the library. `query` names it, such as "uid=1". */
+static inline int raw_join(qy_server *server, const char *query) {
+  char head[1024];
+  int fd = raw_connect(server);
+  snprintf(head, sizeof head,
+           "GET /join?%s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+           "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+           "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+           query);
+  raw_send(fd, head);
+  raw_read_head(fd, head, sizeof head);
+  CHECK(strncmp(head, "HTTP/1.1 101 ", 13) == 0);
+  return fd;
+}
+
+/* Sends a packet with at most 100 bytes of text. */
+static inline void raw_packet(int fd, uint32_t protocol, uint32_t sn, const char *text) {
+  unsigned char frame[128] = {0x82, 0, 0, 0, 0, 0, 0xfe, 0xef}; /* the mask is 0 */
+  size_t len = strlen(text);
+  CHECK(len <= 100);
+  frame[1] = (unsigned char)(0x80 | (14 + len));
+  frame[8] = (unsigned char)(8 + len);
+  for (int i = 0; i < 4; i++) {
+    frame[12 + i] = (unsigned char)(protocol >> 8 * i);
+    frame[16 + i] = (unsigned char)(sn >> 8 * i);
+  }
+  memcpy(frame + 20, text, len);
+  CHECK(send(fd, frame, 20 + len, MSG_NOSIGNAL) == (ssize_t)(20 + len));
+}
+
+static inline void raw_read(int fd, void *to, size_t len) {
+  CHECK(recv(fd, to, len, MSG_WAITALL) == (ssize_t)len);
+}
+
+/* Reads the next packet, which is this one, and gives its sn. */
+static inline uint32_t raw_expect_packet(int fd, uint32_t protocol, const char *text) {
+  unsigned char bytes[128];
+  size_t len = strlen(text);
+  do { /* pings have no payload */
+    raw_read(fd, bytes, 2);
+  } while (bytes[0] == 0x89);
+  CHECK(bytes[0] == 0x82 && bytes[1] == 14 + len);
+  raw_read(fd, bytes, 14 + len);
+  CHECK(bytes[0] == 0xfe && bytes[1] == 0xef && bytes[2] == 8 + len && bytes[3] == 0);
+  CHECK(memcmp(bytes + 14, text, len) == 0);
+  uint32_t numbers[2] = {0, 0};
+  for (int i = 0; i < 4; i++) {
+    numbers[0] |= (uint32_t)bytes[6 + i] << 8 * i;
+    numbers[1] |= (uint32_t)bytes[10 + i] << 8 * i;
+  }
+  CHECK(numbers[0] == protocol);
+  return numbers[1];
+}
+
 /* Closes with a reset instead of an orderly end. */
 static inline void raw_reset(int fd) {
   struct linger linger = {1, 0};

@@ -10,6 +10,8 @@ static qy_client *client;
 static qy_subscription *sub;
 static qy_socket *sock;
 static char url[128];
+static qy_connection *connection;
+static qy_reply *reply;
 
 /* Outputs, set to something before each call. */
 static char buf[64];
@@ -31,6 +33,10 @@ static qy_batch *batch;
 static qy_socket *new_socket;
 static qy_socket_batch *socket_batch;
 static qy_socket_counters socket_counters;
+static qy_packet_counters packet_counters;
+static qy_connection *new_connection;
+static qy_reply *new_reply;
+static qy_response *response;
 
 static void dirty(void *memory, size_t size) {
   memset(memory, 0x5a, size);
@@ -45,6 +51,10 @@ static void dirty_all(void) {
   dirty(&server_counters, sizeof server_counters);
   dirty(&client_counters, sizeof client_counters);
   dirty(&at, sizeof at);
+  dirty(&packet_counters, sizeof packet_counters);
+  new_connection = (qy_connection *)&at;
+  new_reply = (qy_reply *)&at;
+  response = (qy_response *)&at;
   new_options = (qy_options *)&at;
   new_server = (qy_server *)&at;
   new_client = (qy_client *)&at;
@@ -171,6 +181,108 @@ static void servers(void) {
   REFUSED(qy_server_last_error, server, NULL, buf, sizeof buf, &needed);
   REFUSED(qy_server_last_error, buf, server, NULL, 1, &needed);
   ALLOWED(qy_server_last_error, needed, QY_OK, server, buf, sizeof buf, NULL);
+}
+
+static gate joined = GATE;
+
+static void on_packet(qy_connection *from, uint32_t protocol, const void *data, size_t len,
+                      qy_reply *to, void *user_data) {
+  (void)data, (void)len, (void)user_data;
+  if (protocol != 1) return;
+  CHECK_OK(qy_connection_clone(from, &connection));
+  CHECK_OK(qy_reply_clone(to, &reply));
+  gate_pass(&joined);
+}
+
+static void on_packet_event(qy_connection *of, const qy_packet_event *event, void *user_data) {
+  (void)of, (void)event, (void)user_data;
+}
+
+static void on_pull(qy_connection *of, uint32_t channel, void *user_data) {
+  (void)of, (void)channel, (void)user_data;
+}
+
+static void on_response(qy_status status, const qy_response *got, void *user_data) {
+  (void)status, (void)got, (void)user_data;
+}
+
+static void packets(void) {
+  drops = 0;
+  REFUSED(qy_server_on_packet, server, NULL, 2, QY_DELIVER_THREAD, on_packet, buf, on_drop);
+  CHECK(drops == 1);
+  ALLOWED(qy_server_on_packet, drop, QY_OK, server, 2, QY_DELIVER_THREAD, on_packet, buf, NULL);
+  ALLOWED(qy_server_on_packet, user_data, QY_OK, server, 2, QY_DELIVER_THREAD, on_packet, NULL, on_drop);
+  ALLOWED(qy_server_on_packet, callback, QY_OK, server, 2, QY_DELIVER_THREAD, NULL, buf, on_drop);
+  CHECK(drops == 3);
+  CHECK_STATUS(qy_server_on_packet(server, 2, 2, on_packet, buf, on_drop), QY_ERR_INVALID_ARGUMENT);
+  CHECK(drops == 4);
+  REFUSED(qy_server_on_packet_event, server, NULL, QY_DELIVER_THREAD, on_packet_event, buf, on_drop);
+  ALLOWED(qy_server_on_packet_event, drop, QY_OK, server, QY_DELIVER_THREAD, on_packet_event, buf, NULL);
+  ALLOWED(qy_server_on_packet_event, user_data, QY_OK, server, QY_DELIVER_THREAD, on_packet_event, NULL,
+          on_drop);
+  ALLOWED(qy_server_on_packet_event, callback, QY_OK, server, QY_DELIVER_THREAD, NULL, buf, on_drop);
+  CHECK(drops == 7);
+  REFUSED(qy_server_on_pull, server, NULL, 1, on_pull, buf, on_drop);
+  ALLOWED(qy_server_on_pull, drop, QY_OK, server, 1, on_pull, buf, NULL);
+  ALLOWED(qy_server_on_pull, user_data, QY_OK, server, 1, on_pull, NULL, on_drop);
+  ALLOWED(qy_server_on_pull, callback, QY_OK, server, 1, NULL, buf, on_drop);
+  CHECK(drops == 10);
+  REFUSED(qy_server_packet_counters, server, NULL, &packet_counters);
+  CHECK(packet_counters.received == 0);
+  REFUSED(qy_server_packet_counters, out, server, NULL);
+
+  /* A connection and a request of its own. */
+  CHECK_OK(qy_server_on_packet(server, 1, QY_DELIVER_INLINE, on_packet, NULL, NULL));
+  int fd = raw_join(server, "uid=1");
+  raw_packet(fd, 1, 2, "");
+  CHECK(gate_reached(&joined, 1));
+  REFUSED(qy_connection_clone, connection, NULL, &new_connection);
+  CHECK(new_connection == NULL);
+  REFUSED(qy_connection_clone, out, connection, NULL);
+  REFUSED(qy_connection_id, connection, NULL, buf, sizeof buf, &needed);
+  CHECK(buf[0] == 0 && needed == 0);
+  ALLOWED(qy_connection_id, buf, QY_ERR_BUFFER_TOO_SMALL, connection, NULL, 0, &needed);
+  REFUSED(qy_connection_id, buf, connection, NULL, 1, &needed);
+  ALLOWED(qy_connection_id, needed, QY_OK, connection, buf, sizeof buf, NULL);
+  REFUSED(qy_connection_packet_identity, connection, NULL, "uid", buf, sizeof buf, &needed);
+  CHECK(buf[0] == 0 && needed == 0);
+  REFUSED(qy_connection_packet_identity, key, connection, NULL, buf, sizeof buf, &needed);
+  REFUSED(qy_connection_packet_identity, buf, connection, "uid", NULL, 1, &needed);
+  ALLOWED(qy_connection_packet_identity, needed, QY_OK, connection, "uid", buf, sizeof buf, NULL);
+  REFUSED(qy_connection_send_packet, connection, NULL, 5, "x", 1);
+  REFUSED(qy_connection_send_packet, data, connection, 5, NULL, 1);
+  ALLOWED(qy_connection_send_packet, data, QY_OK, connection, 5, NULL, 0);
+  REFUSED(qy_connection_request, connection, NULL, 5, "x", 1, 0, &response);
+  CHECK(response == NULL);
+  REFUSED(qy_connection_request, data, connection, 5, NULL, 1, 0, &response);
+  REFUSED(qy_connection_request, out, connection, 5, "x", 1, 0, NULL);
+  drops = 0;
+  REFUSED(qy_connection_request_async, connection, NULL, 5, "x", 1, 0, QY_DELIVER_THREAD, on_response, buf,
+          on_drop);
+  REFUSED(qy_connection_request_async, data, connection, 5, NULL, 1, 0, QY_DELIVER_THREAD, on_response, buf,
+          on_drop);
+  REFUSED(qy_connection_request_async, callback, connection, 5, "x", 1, 0, QY_DELIVER_THREAD, NULL, buf,
+          on_drop);
+  CHECK(drops == 3);
+  ALLOWED(qy_connection_request_async, user_data, QY_OK, connection, 5, "x", 1, 0, QY_DELIVER_THREAD,
+          on_response, NULL, NULL);
+  ALLOWED(qy_connection_request_async, drop, QY_OK, connection, 5, "x", 1, 0, QY_DELIVER_THREAD, on_response,
+          buf, NULL);
+  REFUSED(qy_connection_signal_pull, connection, NULL, 1);
+  REFUSED(qy_reply_clone, reply, NULL, &new_reply);
+  CHECK(new_reply == NULL);
+  REFUSED(qy_reply_clone, out, reply, NULL);
+  REFUSED(qy_reply_send, reply, NULL, 1, "x", 1);
+  REFUSED(qy_reply_send, data, reply, 1, NULL, 1);
+  HARMLESS(qy_reply_free, reply, qy_reply_free(NULL));
+  HARMLESS(qy_response_protocol, response, qy_response_protocol(NULL));
+  HARMLESS(qy_response_data, response, qy_response_data(NULL));
+  HARMLESS(qy_response_len, response, qy_response_len(NULL));
+  HARMLESS(qy_response_free, response, qy_response_free(NULL));
+  HARMLESS(qy_connection_free, connection, qy_connection_free(NULL));
+  qy_reply_free(reply);
+  qy_connection_free(connection);
+  close(fd);
 }
 
 static void clients(void) {
@@ -344,6 +456,7 @@ int main(void) {
   one_shot();
   option();
   servers();
+  packets();
   clients();
   subscriptions();
   sockets();

@@ -159,6 +159,78 @@ static void sockets(struct call *call) {
   qy_socket_free(socket);
 }
 
+/* Requests in a callback about its own connection: a waiting one not on the thread that reads it. */
+static gate answers = GATE;
+
+static void answered(qy_status status, const qy_response *response, void *user_data) {
+  CHECK(user_data == &answers);
+  CHECK_OK(status);
+  CHECK(qy_response_protocol(response) == 6 && qy_response_len(response) == 5);
+  CHECK(memcmp(qy_response_data(response), "later", 5) == 0);
+  gate_pass(&answers);
+}
+
+static void on_pull(qy_connection *connection, uint32_t channel, void *user_data) {
+  CHECK(channel == 4 && user_data == NULL);
+  CHECK_OK(qy_connection_send_packet(connection, 4, "pulled", 6));
+}
+
+static void on_happening(qy_connection *connection, const qy_packet_event *event, void *user_data) {
+  (void)user_data;
+  if (event->event != QY_PACKET_ESTABLISHED) return;
+  CHECK_OK(qy_connection_send_packet(connection, 7, "welcome", 7));
+}
+
+static void on_request(qy_connection *connection, uint32_t protocol, const void *data, size_t len,
+                       qy_reply *reply, void *user_data) {
+  int inlined = user_data != NULL;
+  qy_packet_counters counters = {0};
+  qy_connection *same = NULL;
+  qy_reply *later = NULL;
+  qy_response *response = NULL;
+  char text[64];
+  CHECK(protocol == 3 && len == 2 && memcmp(data, "go", 2) == 0 && reply != NULL);
+  CHECK_OK(qy_connection_clone(connection, &same));
+  CHECK_OK(qy_connection_id(same, text, sizeof text, NULL));
+  CHECK(strcmp(text, "9-0--") == 0);
+  CHECK_OK(qy_connection_packet_identity(same, "uid", text, sizeof text, NULL));
+  CHECK(strcmp(text, "9") == 0);
+  qy_status waited = qy_connection_request(same, 5, "now", 3, PATIENCE_MS, &response);
+  CHECK_STATUS(waited, inlined ? QY_ERR_WOULD_DEADLOCK : QY_OK);
+  qy_response_free(response);
+  CHECK_OK(qy_connection_request_async(same, 6, "then", 4, PATIENCE_MS, QY_DELIVER_THREAD, answered,
+                                       &answers, NULL));
+  CHECK_OK(qy_connection_signal_pull(same, 4));
+  counters.struct_size = sizeof counters;
+  CHECK_OK(qy_server_packet_counters(server, &counters));
+  CHECK(counters.received >= 1);
+  CHECK_STATUS(qy_shutdown(PATIENCE_MS), QY_ERR_WOULD_DEADLOCK);
+  if (inlined) CHECK_STATUS(qy_server_stop(server, 0), QY_ERR_WOULD_DEADLOCK);
+  CHECK_OK(qy_server_on_packet(server, 3, QY_DELIVER_THREAD, NULL, NULL, NULL));
+  CHECK_OK(qy_reply_clone(reply, &later));
+  CHECK_OK(qy_reply_send(later, 30, "done", 4));
+  CHECK_STATUS(qy_reply_send(reply, 30, "twice", 5), QY_ERR_INVALID_ARGUMENT);
+  qy_reply_free(later);
+  qy_connection_free(same);
+}
+
+static void in_a_packet_handler(int32_t delivery) {
+  void *inlined = delivery == QY_DELIVER_INLINE ? &answers : NULL;
+  unsigned long before = gate_count(&answers);
+  CHECK_OK(qy_server_on_packet_event(server, delivery, on_happening, NULL, NULL));
+  CHECK_OK(qy_server_on_packet(server, 3, delivery, on_request, inlined, NULL));
+  CHECK_OK(qy_server_on_pull(server, 4, on_pull, NULL, NULL));
+  int fd = raw_join(server, "uid=9");
+  raw_expect_packet(fd, 7, "welcome");
+  raw_packet(fd, 3, 2, "go");
+  if (!inlined) raw_packet(fd, 5, raw_expect_packet(fd, 5, "now"), "yes");
+  raw_packet(fd, 6, raw_expect_packet(fd, 6, "then"), "later");
+  CHECK(raw_expect_packet(fd, 30, "done") == 2);
+  CHECK(raw_expect_packet(fd, 4, "pulled") == 0);
+  CHECK(gate_reached(&answers, before + 1));
+  close(fd);
+}
+
 static void on_event(const qy_event *event, void *user_data) {
   struct call *call = user_data;
   qy_batch *batch = NULL;
@@ -219,6 +291,8 @@ int main(void) {
   CHECK_OK(qy_server_create_channel(server, "other"));
   in_a_callback(QY_DELIVER_THREAD);
   in_a_callback(QY_DELIVER_INLINE);
+  in_a_packet_handler(QY_DELIVER_THREAD);
+  in_a_packet_handler(QY_DELIVER_INLINE);
 
   CHECK_OK(qy_listen_channel(host, "test", stop_self, NULL));
   publish(server, "stop");

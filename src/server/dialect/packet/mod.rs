@@ -272,6 +272,15 @@ impl Packets {
         }
     }
 
+    /// The server has stopped: every registration is dropped, and no request can be made any more.
+    pub(in crate::server) fn stop(&self) {
+        self.clock.stop();
+        // Dropped outside the locks, as everywhere here.
+        drop(take(&self.handlers));
+        drop(take(&self.pulls));
+        self.set_observer(None);
+    }
+
     /// Who a connection of this dialect said it is.
     pub fn identity(connection: &Connection) -> Option<Identity> {
         connection.attachment::<Peer>()?;
@@ -317,6 +326,10 @@ impl Packets {
         }
         connection.send(&message)
     }
+}
+
+fn take<T: Default>(lock: &RwLock<T>) -> T {
+    std::mem::take(&mut *lock.write().unwrap_or_else(PoisonError::into_inner))
 }
 
 fn closed() -> Error {
