@@ -87,9 +87,9 @@ pub unsafe extern "C" fn qy_connection_clone(
     guard("qy_connection_clone", || {
         // SAFETY: as above; `connection` is NULL or live.
         unsafe {
-            let connection = object(connection, "connection")?;
+            let (connection, out) = (object(connection, "connection")?, output(out, "out")?);
             let (service, same) = (connection.service.clone(), Arc::clone(&connection.connection));
-            *output(out, "out")? = Box::into_raw(Box::new(qy_connection::new(service, same)));
+            *out = Box::into_raw(Box::new(qy_connection::new(service, same)));
             Ok(())
         }
     })

@@ -128,9 +128,9 @@ pub unsafe extern "C" fn qy_reply_clone(
     guard("qy_reply_clone", || {
         // SAFETY: as above; `reply` is NULL or live.
         unsafe {
-            let reply = object(reply, "reply")?;
+            let (reply, out) = (object(reply, "reply")?, output(out, "out")?);
             let same = qy_reply::new(Arc::clone(&reply.reply));
-            *output(out, "out")? = Box::into_raw(Box::new(same));
+            *out = Box::into_raw(Box::new(same));
             Ok(())
         }
     })
