@@ -145,6 +145,9 @@ impl Connections {
 
     /// At most `limit` connections that `filter` means and whose ids sort behind `after`, by id.
     pub fn page(&self, filter: &Filter, after: Option<&str>, limit: usize) -> Vec<Arc<Connection>> {
+        if filter.user.is_some() {
+            return page_of(self.select(filter), after, limit);
+        }
         let maps = self.read();
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         maps.by_id
@@ -226,4 +229,16 @@ impl Connections {
             .map(|(user, connections)| (Arc::clone(user), connections.len()))
             .collect()
     }
+}
+
+/// The page of a listing of these connections: at most `limit` whose ids sort behind `after`.
+pub fn page_of(
+    mut connections: Vec<Arc<Connection>>,
+    after: Option<&str>,
+    limit: usize,
+) -> Vec<Arc<Connection>> {
+    connections.retain(|connection| after.is_none_or(|after| &**connection.id() > after));
+    connections.sort_unstable_by(|a, b| a.id().cmp(b.id()));
+    connections.truncate(limit);
+    connections
 }

@@ -16,7 +16,7 @@ mod registry;
 
 pub use channel::{Channel, ChannelInfo, NO_SLOT, Published, Start};
 pub use connection::{Connection, ConnectionInfo, Home, Origin, Traffic, Value};
-pub use connections::{Connections, Filter};
+pub use connections::{Connections, Filter, page_of};
 pub use counters::{Counters, Gauges};
 pub use histogram::{BOUNDS, Distribution, Histogram};
 pub use inbox::{Decision, Inbox, Item, Wake};

@@ -1,11 +1,11 @@
 //! Plain HTTP requests: which operation a head asks for, and its execution.
 
-use percent_encoding::percent_decode_str;
 use serde_json::json;
 
 use super::Service;
 use super::answer::{Answer, Target};
-use super::{metrics, page};
+use super::query::Query;
+use super::{admin, metrics, page};
 use crate::Result;
 use crate::wire::http::{Framing, Handshake, Head, Route, route};
 use crate::wire::{MessageKind, percent};
@@ -44,7 +44,7 @@ pub(super) enum Call {
     Metrics,
     /// A file of the page.
     Page(&'static page::File),
-    Stats,
+    Admin(admin::Operation),
     /// The answer is known already; the body, if any, is read and ignored.
     Refuse(Answer),
 }
@@ -134,25 +134,14 @@ impl Call {
         }
     }
 
-    fn list(query: &str) -> std::result::Result<Self, Answer> {
-        let (mut prefix, mut after, mut limit) = (String::new(), None, PAGE);
-        let text = |value: &str| percent_decode_str(value).decode_utf8_lossy().into_owned();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match key {
-                "after" => after = Some(text(value)),
-                "prefix" => prefix = text(value),
-                "limit" => match value.parse() {
-                    Ok(number @ 1..=MAX_PAGE) => limit = number,
-                    _ => {
-                        let text = format!("limit cannot be '{value}': it is 1 to {MAX_PAGE}");
-                        return Err(Answer::failure(400, &text));
-                    }
-                },
-                _ => {}
-            }
-        }
-        Ok(Self::List { prefix, after, limit })
+    /// A page of the channels.
+    pub(super) fn list(query: &str) -> std::result::Result<Self, Answer> {
+        let query = Query(query);
+        Ok(Self::List {
+            prefix: query.text("prefix").unwrap_or_default(),
+            after: query.text("after"),
+            limit: query.limit(PAGE, MAX_PAGE)?,
+        })
     }
 
     /// Does it. `body` is what came behind the head.
@@ -191,7 +180,7 @@ impl Call {
                 true => Answer::file(file),
                 false => Answer::failure(404, "Not found"),
             }),
-            Self::Stats => Ok(Answer::fresh("Statistics", json!(service.stats()))),
+            Self::Admin(operation) => operation.execute(service, body),
         };
         answer.unwrap_or_else(|error| Answer::error(&error))
     }
@@ -211,7 +200,7 @@ fn publish(service: &Service, name: &str, kind: MessageKind, data: &[u8]) -> Res
 }
 
 /// A body is text unless it says that it is arbitrary bytes.
-fn kind_of(head: &Head<'_>) -> MessageKind {
+pub(super) fn kind_of(head: &Head<'_>) -> MessageKind {
     let media_type = head.content_type.split(';').next().unwrap_or_default().trim();
     match media_type.eq_ignore_ascii_case("application/octet-stream") {
         true => MessageKind::Binary,

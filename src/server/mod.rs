@@ -11,6 +11,7 @@ mod metrics;
 mod options;
 mod page;
 mod process;
+mod query;
 mod remote;
 mod service;
 mod shard;

@@ -21,6 +21,7 @@ mod lifecycle;
 mod metrics;
 #[cfg(not(feature = "grpc"))]
 mod no_grpc;
+mod operations;
 mod packet;
 mod page;
 mod session;

@@ -3,6 +3,7 @@ import { call, hasToken, setToken } from './api.js';
 import { $, el } from './dom.js';
 import { Plot, WINDOW } from './plot.js';
 import { startTables } from './tables.js';
+import { learnPaths } from './test.js';
 import { bytes, onLanguage, short, span, t, time, whole } from './words.js';
 
 const EVERY_MS = 1000;
@@ -91,6 +92,7 @@ async function poll() {
       before = null;
       samples.length = 0;
     }
+    if (!before) learnPaths();
     if (!before || json.now_ms > before.now_ms) {
       samples.push(sample(json));
       before = json;

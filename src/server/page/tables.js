@@ -22,7 +22,38 @@ function confirm(text, act, fields = []) {
   });
 }
 
+/** What a connection that is kicked is told, unless the user says something else. */
+const KICK = [
+  { name: 'code', label: 'code', type: 'number', value: 3500, min: 3000, max: 4999, required: true },
+  { name: 'reason', label: 'reason', maxLength: 100, value: '' },
+];
+
 const TABLES = [
+  {
+    name: 'connections',
+    empty: 'noConnections',
+    search: 'searchConnections',
+    path: ({ after, search }) =>
+      `/api/v1/connections?limit=${PAGE}${after ? `&after=${segment(after)}` : ''}${search ? `&user=${segment(search)}` : ''}`,
+    key: (row) => row.id,
+    columns: [
+      ['id', (row) => row.id, 'name'],
+      ['dialect', (row) => t(row.dialect)],
+      ['user', (row) => row.user ?? ''],
+      ['channels', (row) => row.channels.slice(0, 3).join(', ') + (row.channels.length > 3 ? ` +${row.channels.length - 3}` : ''), 'wide'],
+      ['remote', (row) => row.remote, 'wide'],
+      ['since', (row) => moment(row.connected_ms), 'wide'],
+      ['in', (row) => whole(row.messages_in), 'number'],
+      ['out', (row) => whole(row.messages_out), 'number'],
+    ],
+    action: 'kick',
+    async act({ id }) {
+      const told = await confirm(t('kickConnection', id), t('kick'), KICK);
+      if (!told) return;
+      const reason = told.reason ? `&reason=${segment(told.reason)}` : '';
+      await call('DELETE', `/api/v1/connections/${segment(id)}?code=${told.code}${reason}`);
+    },
+  },
   {
     name: 'channels',
     empty: 'noChannels',

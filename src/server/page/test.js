@@ -179,6 +179,16 @@ function draw() {
   if (focused) $('form').querySelector(`[name="${CSS.escape(focused)}"]`)?.focus();
 }
 
+/** Puts the paths of this server's dialects into the forms. */
+export async function learnPaths() {
+  const { status, json } = await call('GET', '/api/v1/endpoints');
+  if (status !== 200) return;
+  for (const { path, dialect } of json.endpoints) {
+    if (`${dialect}Path` in values) values[`${dialect}Path`] = path;
+  }
+  draw();
+}
+
 export function startTest() {
   $('log-clear').onclick = () => {
     $('log').replaceChildren();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Service, not_found};
-use crate::hub::{Connection, ConnectionInfo, Filter};
+use crate::hub::{Connection, ConnectionInfo, Filter, page_of};
 use crate::wire::websocket::Message;
 use crate::wire::{MessageKind, close, encode};
 use crate::{Error, ErrorKind, Result};
@@ -23,13 +23,28 @@ impl Service {
         after: Option<&str>,
         limit: usize,
     ) -> Vec<ConnectionInfo> {
-        let page = self.connections.page(filter, after, limit);
+        // A channel knows its members.
+        let page = match &filter.channel {
+            Some(_) => page_of(self.select(filter), after, limit),
+            None => self.connections.page(filter, after, limit),
+        };
         page.iter().map(|connection| connection.info()).collect()
     }
 
     /// How many connections `filter` means.
     pub fn connection_count(&self, filter: &Filter) -> usize {
-        self.connections.count(filter)
+        match &filter.channel {
+            Some(_) => self.select(filter).len(),
+            None => self.connections.count(filter),
+        }
+    }
+
+    /// The connections that `filter` means: of a channel's, without a look at all others.
+    fn select(&self, filter: &Filter) -> Vec<Arc<Connection>> {
+        let Some(name) = &filter.channel else { return self.connections.select(filter) };
+        let mut members = self.members(name).unwrap_or_default();
+        members.retain(|member| filter.matches(member));
+        members
     }
 
     /// The registry itself.
@@ -67,7 +82,7 @@ impl Service {
         mut wanted: impl FnMut(&Arc<Connection>) -> bool,
     ) -> Result<usize> {
         self.check(kind, payload)?;
-        let mut connections = self.connections.select(filter);
+        let mut connections = self.select(filter);
         connections.retain(|connection| wanted(connection));
         self.send_all(&connections, kind, payload)
     }
