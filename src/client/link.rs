@@ -10,19 +10,23 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::{Error as WsError, ProtocolError};
 use tokio_tungstenite::tungstenite::handshake::client::{Request, Response};
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Message, protocol::WebSocketConfig};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_with_config};
 
+use super::deflate::{self, Filter};
 use super::host::Host;
 use super::{ClientOptions, tls};
+use crate::wire::websocket::Fault;
 use crate::wire::{MessageKind, close, stream};
 use crate::{Error, ErrorKind, Result};
 
@@ -48,6 +52,8 @@ pub(crate) struct Limits {
     pub(crate) write_wait: Duration,
     /// Of what the server sends, in bytes.
     pub(crate) max_message: usize,
+    /// Whether to offer it.
+    pub(crate) compression: bool,
 }
 
 /// What arrives on a connection.
@@ -104,6 +110,7 @@ impl Target {
             pong_wait: options.pong_wait,
             write_wait: Duration::ZERO,
             max_message: options.max_message_bytes.saturating_add(stream::MESSAGE_HEADER),
+            compression: options.compression,
         };
         Self::with(host, &options.ca_file, limits)
     }
@@ -139,7 +146,7 @@ impl Target {
         }
     }
 
-    async fn handshake(&self, request: Request) -> Result<(Link, Response)> {
+    async fn handshake(&self, mut request: Request) -> Result<(Link, Response)> {
         let refused = |error: io::Error| Error::new(ErrorKind::Connect, error.to_string());
         let tcp =
             TcpStream::connect((self.host.name(), self.host.port())).await.map_err(refused)?;
@@ -150,18 +157,28 @@ impl Target {
             .write_buffer_size(BUFFER)
             .max_message_size(limit)
             .max_frame_size(limit);
-        let connector = match &self.tls {
-            Some(config) => Connector::Rustls(config.clone()),
-            None => Connector::Plain,
-        };
         let stream = Stream { tcp, written: 0 };
+        let stream = match &self.tls {
+            None => MaybeTlsStream::Plain(stream),
+            Some(tls) => {
+                let name = ServerName::try_from(self.host.name().to_owned())
+                    .map_err(|error| Error::new(ErrorKind::Connect, error.to_string()))?;
+                let connecting = TlsConnector::from(tls.clone()).connect(name, stream);
+                MaybeTlsStream::Rustls(connecting.await.map_err(refused)?)
+            }
+        };
+        let offers = self.limits.compression;
+        if offers {
+            request.headers_mut().insert(deflate::FIELD, deflate::offer());
+        }
+        let stream = Filter::new(stream, offers);
         let (socket, response) =
-            client_async_tls_with_config(request, stream, Some(config), Some(connector))
-                .await
-                .map_err(upgrade_error)?;
+            client_async_with_config(request, stream, Some(config)).await.map_err(upgrade_error)?;
+        let deflates = deflate::agreed(offers, &response)?;
         let interval = self.limits.ping_interval;
         let link = Link {
             socket,
+            deflates,
             unflushed: false,
             heard: false,
             awaiting_pong: false,
@@ -191,7 +208,9 @@ fn upgrade_error(error: WsError) -> Error {
 
 /// An open connection, used by one task.
 pub(crate) struct Link {
-    socket: WebSocketStream<MaybeTlsStream<Stream>>,
+    socket: WebSocketStream<Filter<MaybeTlsStream<Stream>>>,
+    /// The server agreed on compression.
+    deflates: bool,
     unflushed: bool,
     /// Something arrived since the last ping was sent.
     heard: bool,
@@ -230,10 +249,10 @@ impl Link {
             self.heard = true;
             match frame {
                 Some(Ok(Message::Text(text))) => {
-                    return Poll::Ready(Ok(Frame::Message(MessageKind::Text, text.into())));
+                    return Poll::Ready(self.message(MessageKind::Text, text.into()));
                 }
                 Some(Ok(Message::Binary(bytes))) => {
-                    return Poll::Ready(Ok(Frame::Message(MessageKind::Binary, bytes)));
+                    return Poll::Ready(self.message(MessageKind::Binary, bytes));
                 }
                 Some(Ok(Message::Ping(payload))) => {
                     // tungstenite queues the pong itself; it leaves with the next flush.
@@ -250,6 +269,20 @@ impl Link {
                 }
             }
         }
+    }
+
+    /// What arrived as a message, as it was before it was compressed, if it was.
+    fn message(&mut self, kind: MessageKind, data: Bytes) -> std::result::Result<Frame, Lost> {
+        let Some(kind_before) = self.socket.get_mut().next_deflated() else {
+            return Ok(Frame::Message(kind, data));
+        };
+        if !self.deflates {
+            let fault = Fault { code: close::PROTOCOL_ERROR, reason: "reserved bit set" };
+            return Err(broken_by(fault));
+        }
+        deflate::inflate(kind_before, &data, self.limits.max_message)
+            .map(|data| Frame::Message(kind_before, data))
+            .map_err(broken_by)
     }
 
     /// Ready when the timer says that the server is gone.
@@ -301,6 +334,7 @@ impl Link {
     /// Adds a message of any kind to what is written.
     pub(crate) fn send_message(&mut self, message: Message) -> std::result::Result<(), Lost> {
         self.unflushed = true;
+        let message = if self.deflates { deflate::deflate(message) } else { message };
         self.socket.start_send_unpin(message).map_err(|error| lost_by(&error))
     }
 
@@ -327,7 +361,7 @@ impl Link {
         if wait.is_zero() {
             return Poll::Pending;
         }
-        let written = match self.socket.get_ref() {
+        let written = match self.socket.get_ref().get_ref() {
             MaybeTlsStream::Plain(stream) => stream.written,
             MaybeTlsStream::Rustls(stream) => stream.get_ref().0.written,
             _ => 0,
@@ -390,6 +424,15 @@ fn closed_by(frame: Option<CloseFrame>) -> Lost {
         code,
         reason: frame.reason.as_str().into(),
     }
+}
+
+/// The server broke the agreement on compression, or a limit by means of it.
+fn broken_by(fault: Fault) -> Lost {
+    let kind = match fault.code {
+        close::TOO_BIG => ErrorKind::TooLarge,
+        _ => ErrorKind::Protocol,
+    };
+    Lost::refused(fault.code, Error::new(kind, fault.reason))
 }
 
 fn lost_by(error: &WsError) -> Lost {

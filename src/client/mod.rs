@@ -16,6 +16,7 @@
 
 mod backoff;
 mod connection;
+mod deflate;
 mod eventfd;
 mod handle;
 mod host;

@@ -55,6 +55,7 @@ pub struct ClientOptions {
     pub ping_interval: Duration,
     pub pong_wait: Duration,
     pub max_message_bytes: usize,
+    pub compression: bool,
     pub ca_file: String,
 }
 
@@ -143,6 +144,11 @@ pub const OPTIONS: &[OptionSpec] = &[
         "16777216",
         "Largest message that is accepted from the server.",
     ),
+    OptionSpec::boolean(
+        "compression",
+        "false",
+        "Offer permessage-deflate, and compress what is sent if the server agrees.",
+    ),
     OptionSpec::text(
         "ca_file",
         "",
@@ -166,6 +172,7 @@ impl Default for ClientOptions {
             ping_interval: Duration::ZERO,
             pong_wait: Duration::ZERO,
             max_message_bytes: 0,
+            compression: false,
             ca_file: String::new(),
         };
         for spec in OPTIONS {
@@ -186,6 +193,7 @@ impl ClientOptions {
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
         match parse(OPTIONS, key, value)? {
             OptionValue::Integer(n) => self.set_integer(key, n),
+            OptionValue::Boolean(on) if key == "compression" => self.compression = on,
             OptionValue::Boolean(on) => self.reconnect = on,
             OptionValue::Text(text) => match (key, text) {
                 ("overflow", word) => self.overflow = Overflow::named(word),

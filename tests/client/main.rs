@@ -1,6 +1,7 @@
 //! The client runtime against a small server that speaks the contract.
 
 mod close;
+mod deflate;
 mod delivery;
 mod errors;
 mod events;

@@ -1,5 +1,6 @@
 //! A raw WebSocket server that does what a test tells it, step by step.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -58,7 +59,13 @@ impl Peer {
 
     /// Accepts one connection and chooses a sub-protocol.
     pub fn accept_with(&self, protocol: Option<&str>) -> Link {
-        self.try_accept_with(protocol).expect("a WebSocket handshake")
+        let field = protocol.map(|protocol| ("sec-websocket-protocol", protocol));
+        self.try_accept_with(field).expect("a WebSocket handshake")
+    }
+
+    /// Accepts one connection with a header field of the answer besides.
+    pub fn accept_answering(&self, field: &'static str, value: &str) -> Link {
+        self.try_accept_with(Some((field, value))).expect("a WebSocket handshake")
     }
 
     /// Accepts one connection, whose client may give up in the middle.
@@ -67,7 +74,7 @@ impl Peer {
     }
 
     #[allow(clippy::result_large_err)]
-    fn try_accept_with(&self, protocol: Option<&str>) -> Option<Link> {
+    fn try_accept_with(&self, field: Option<(&'static str, &str)>) -> Option<Link> {
         let (mut path, mut headers) = (String::new(), Vec::new());
         let read = |request: &Request, mut response: Response| {
             path = request.uri().to_string();
@@ -75,9 +82,8 @@ impl Peer {
                 let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
                 headers.push((name.as_str().to_owned(), value));
             }
-            if let Some(protocol) = protocol {
-                let value = protocol.parse().unwrap();
-                response.headers_mut().insert("sec-websocket-protocol", value);
+            if let Some((name, value)) = field {
+                response.headers_mut().insert(name, value.parse().unwrap());
             }
             Ok(response)
         };
@@ -106,6 +112,11 @@ impl Link {
 
     pub fn send(&mut self, message: impl Into<Message>) {
         self.socket.send(message.into()).unwrap();
+    }
+
+    /// Sends bytes as they are.
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        self.socket.get_mut().write_all(bytes).unwrap();
     }
 
     /// The next message that is neither a ping nor a pong.

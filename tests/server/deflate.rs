@@ -11,7 +11,7 @@ use crate::kit::{Frame, OFFER, Raw, deflate, masked, server, until};
 use crate::stream::{message, reply, request, subscribe};
 
 /// A WebSocket that agreed on compression.
-fn deflating(address: SocketAddr, target: &str) -> Raw {
+pub fn deflating(address: SocketAddr, target: &str) -> Raw {
     let mut raw = Raw::connect(address);
     let answer = raw.upgrade(target, OFFER);
     assert_eq!(answer.status, 101, "{answer:?}");
@@ -34,7 +34,7 @@ fn counters(server: &Server) -> Counters {
 }
 
 /// A text that compresses well, each number another one.
-fn text(number: usize) -> String {
+pub fn text(number: usize) -> String {
     format!("{number}: {}", "青云 qyun ".repeat(100))
 }
 

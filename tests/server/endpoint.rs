@@ -14,7 +14,7 @@ use crate::kit::{Frame, KEY, PATIENCE, Raw, server, until};
 
 /// What a handler was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Told {
+pub enum Told {
     Opened(String),
     Message(String, MessageKind, Vec<u8>),
     Ping(Vec<u8>),
@@ -24,7 +24,7 @@ enum Told {
 }
 
 /// Echoes; asks later about paths with `?later`, refuses `?refuse`, names `?id=…`.
-struct Echo {
+pub struct Echo {
     told: mpsc::Sender<Told>,
     tickets: Mutex<Vec<Ticket>>,
     dialect: Dialect,
@@ -113,7 +113,7 @@ fn endpoint(
     endpoint_of(server, path, options, Dialect::Host)
 }
 
-fn endpoint_of(
+pub fn endpoint_of(
     server: &Server,
     path: &str,
     options: &[(&str, &str)],
@@ -133,7 +133,7 @@ fn next(told: &mpsc::Receiver<Told>) -> Told {
     told.recv_timeout(PATIENCE).unwrap()
 }
 
-fn opened(told: &mpsc::Receiver<Told>) -> String {
+pub fn opened(told: &mpsc::Receiver<Told>) -> String {
     match next(told) {
         Told::Opened(id) => id,
         other => panic!("{other:?}"),

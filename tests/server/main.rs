@@ -9,6 +9,7 @@ mod caller;
 mod client;
 mod contract;
 mod deflate;
+mod deflate_peers;
 mod endpoint;
 mod events;
 mod fanout;

@@ -28,6 +28,7 @@ pub struct SocketOptions {
     pub send_queue_messages: usize,
     pub send_queue_bytes: usize,
     pub max_message_bytes: usize,
+    pub compression: bool,
     pub control_events: bool,
     pub ca_file: String,
 }
@@ -122,6 +123,11 @@ pub const SOCKET_OPTIONS: &[OptionSpec] = &[
         "16777216",
         "Largest message that is accepted from the server.",
     ),
+    OptionSpec::boolean(
+        "compression",
+        "false",
+        "Offer permessage-deflate, and compress what is sent if the server agrees.",
+    ),
     OptionSpec::boolean("control_events", "false", "Tell pings and pongs received."),
     OptionSpec::text(
         "ca_file",
@@ -148,6 +154,7 @@ impl Default for SocketOptions {
             send_queue_messages: 0,
             send_queue_bytes: 0,
             max_message_bytes: 0,
+            compression: false,
             control_events: false,
             ca_file: String::new(),
         };
@@ -165,6 +172,7 @@ impl SocketOptions {
         match parse(SOCKET_OPTIONS, key, value)? {
             OptionValue::Integer(n) => self.set_integer(key, n),
             OptionValue::Boolean(on) if key == "reconnect" => self.reconnect = on,
+            OptionValue::Boolean(on) if key == "compression" => self.compression = on,
             OptionValue::Boolean(on) => self.control_events = on,
             OptionValue::Text(text) => match (key, text) {
                 ("header", "") => self.headers.clear(),
@@ -207,6 +215,7 @@ impl SocketOptions {
             pong_wait: self.pong_wait,
             write_wait: self.write_wait,
             max_message: self.max_message_bytes,
+            compression: self.compression,
         }
     }
 
