@@ -227,7 +227,7 @@ pub const OFFER: &str = "Sec-WebSocket-Extensions: permessage-deflate; client_ma
 /// A compressed payload's message, read with the window that the server promises.
 pub fn inflate(payload: &[u8]) -> Vec<u8> {
     let mut state = flate2::Decompress::new_with_window_bits(false, 12);
-    let mut out = Vec::with_capacity(4 << 20);
+    let mut out = Vec::with_capacity(1 << 20);
     for piece in [payload, b"\x00\x00\xff\xff"] {
         let before = state.total_in();
         state.decompress_vec(piece, &mut out, flate2::FlushDecompress::Sync).unwrap();
