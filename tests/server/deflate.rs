@@ -114,7 +114,7 @@ fn a_message_is_compressed_once_for_all_who_agreed_on_it_and_not_for_the_others(
         assert_eq!(now.compressed_bytes_in, (number * text(1).len()) as u64);
         assert!(now.compressed_bytes_out * 10 < now.compressed_bytes_in);
     }
-    assert_eq!(counters(&server).delivered, 3 * 25);
+    until("all is counted", || counters(&server).delivered == 3 * 25);
     // With the last of them gone nothing is compressed any more.
     drop(deflating);
     until("they are gone", || counters(&server).subscribers == 5);
@@ -224,8 +224,9 @@ fn what_a_sender_compressed_is_broadcast() {
         assert_eq!(listener.message(), Frame::text(expected));
     }
     assert_eq!(sender.message(), Frame { opcode: 10, payload: b"ping".to_vec() });
+    until("all is counted", || counters(&server).published == 6);
     let now = counters(&server);
-    assert_eq!((now.inflations, now.published, now.compressions), (5, 6, 0));
+    assert_eq!((now.inflations, now.compressions), (5, 0));
 }
 
 #[test]
