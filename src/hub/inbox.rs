@@ -1,6 +1,9 @@
 //! A shard's inbox: what was published and waits for the shard to fan it out.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -93,7 +96,7 @@ pub struct Inbox {
     waiting: Mutex<Waiting>,
     len: AtomicUsize,
     bytes: AtomicUsize,
-    max_bytes: usize,
+    max_bytes: AtomicUsize,
     asleep: AtomicBool,
     closed: AtomicBool,
     wake: Wake,
@@ -123,7 +126,7 @@ impl Inbox {
             waiting: Mutex::default(),
             len: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
-            max_bytes,
+            max_bytes: AtomicUsize::new(max_bytes),
             asleep: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             wake,
@@ -198,7 +201,13 @@ impl Inbox {
     /// Whether the inbox holds as much as it may. Writers should wait; it is they who keep to the
     /// bound, by asking before they publish.
     pub fn is_full(&self) -> bool {
-        self.bytes.load(SeqCst) >= self.max_bytes
+        self.bytes.load(SeqCst) >= self.max_bytes.load(Relaxed)
+    }
+
+    /// Another bound from now on.
+    pub fn set_max_bytes(&self, max_bytes: usize) {
+        self.max_bytes.store(max_bytes, Relaxed);
+        self.signal_room();
     }
 
     /// Waits until the inbox is not full, or is closed. Never call it on the reader's thread.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -19,7 +19,7 @@ pub struct Hub {
     next_id: AtomicU64,
     last_epoch: AtomicU64,
     published: AtomicU64,
-    max_channels: usize,
+    max_channels: AtomicUsize,
 }
 
 impl Hub {
@@ -33,7 +33,16 @@ impl Hub {
             next_id: AtomicU64::new(1),
             last_epoch: AtomicU64::new(0),
             published: AtomicU64::new(0),
-            max_channels,
+            max_channels: AtomicUsize::new(max_channels),
+        }
+    }
+
+    /// Another limit of channels and another bound of each inbox from now on. What is over a lower
+    /// limit stays.
+    pub fn set_limits(&self, max_channels: usize, inbox_bytes: usize) {
+        self.max_channels.store(max_channels, Relaxed);
+        for inbox in &self.inboxes {
+            inbox.set_max_bytes(inbox_bytes);
         }
     }
 
@@ -129,7 +138,8 @@ impl Hub {
         if channels.contains_key(name) {
             return Err(Error::new(ErrorKind::ChannelExists, "Channel already exists"));
         }
-        if self.max_channels != 0 && channels.len() >= self.max_channels {
+        let limit = self.max_channels.load(Relaxed);
+        if limit != 0 && channels.len() >= limit {
             let message = format!("There are {} channels, the limit", channels.len());
             return Err(Error::new(ErrorKind::QueueFull, message));
         }

@@ -40,6 +40,8 @@ pub struct Server {
     service: Arc<Service>,
     control: Arc<Control>,
     wakers: Vec<Arc<mio::Waker>>,
+    /// What was asked for last, where the service's options say what it came to.
+    asked: Mutex<ServerOptions>,
     /// Empty once the server is stopped. Whoever stops it holds the lock while it joins, so that
     /// everyone who stops it returns when it is stopped.
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -57,6 +59,7 @@ impl Server {
             let message = "option 'thread_name' cannot hold a NUL";
             return Err(Error::new(ErrorKind::InvalidOption, message));
         }
+        let asked = Mutex::new(options.clone());
         options.shards = match options.shards {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             shards => shards,
@@ -88,6 +91,7 @@ impl Server {
             service: Arc::clone(&service),
             control: Arc::clone(&control),
             wakers,
+            asked,
             threads: Mutex::default(),
             grpc,
         };
@@ -109,6 +113,7 @@ impl Server {
         let shard = Shard::new(parts)?;
         let thread = thread::spawn(&name, move || {
             let _closing = closing;
+            thread::never_waits();
             shard.run();
         })?;
         self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
@@ -130,6 +135,60 @@ impl Server {
         &self.service
     }
 
+    /// Takes `options` over as far as they can change while the server runs: those that
+    /// [`OPTIONS`] calls live. No connection is dropped. A lower limit holds for what comes from
+    /// now on; a time limit for what begins from now on, and pings follow the new interval at once.
+    ///
+    /// From any thread. When it returns, every shard keeps to the new options; it waits for that up
+    /// to a second, and not at all on a thread that must not wait.
+    ///
+    /// Errors: `InvalidOption` for a value out of its range, and then nothing changes; `Closed`
+    /// once the server is stopped.
+    pub fn reload(&self, options: &ServerOptions) -> Result<Reload> {
+        if self.service.is_closed() {
+            return Err(Error::new(ErrorKind::Closed, "the server is stopped"));
+        }
+        let reload = self.take_over(options)?;
+        self.wake();
+        if !thread::must_not_wait() {
+            self.control.wait_until_followed(Duration::from_secs(1));
+        }
+        Ok(reload)
+    }
+
+    fn take_over(&self, options: &ServerOptions) -> Result<Reload> {
+        let mut reload = Reload::default();
+        // Held to the end: of two reloads at a time, one comes after the other.
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next_asked = asked.clone();
+        let mut next = ServerOptions::clone(&self.service.options());
+        for spec in OPTIONS {
+            let value = options.get(spec.key)?;
+            // Asked for as before, or what that came to: 0 shards are one per core.
+            if value == asked.get(spec.key)? || value == next.get(spec.key)? {
+                continue;
+            }
+            if spec.live {
+                next.set(spec.key, &value)?;
+                next_asked.set(spec.key, &value)?;
+                reload.changed.push(spec.key);
+            } else {
+                reload.needs_restart.push(spec.key);
+            }
+        }
+        *asked = next_asked;
+        self.service.set_options(next);
+        self.control.request_follow(self.wakers.len());
+        Ok(reload)
+    }
+
+    fn wake(&self) {
+        for waker in &self.wakers {
+            // The only way it can fail is a descriptor that is no longer open.
+            let _ = waker.wake();
+        }
+    }
+
     /// Stops accepting, sends what is queued and a Close to every client, waits up to `drain` for
     /// them to go, closes the rest and joins every thread. True if all went by themselves. Calling
     /// it again, or from several threads, is harmless: all return when the server is stopped.
@@ -139,9 +198,7 @@ impl Server {
     pub fn stop(&self, drain: Duration) -> bool {
         self.service.close();
         self.control.request_stop(drain);
-        for waker in &self.wakers {
-            let _ = waker.wake();
-        }
+        self.wake();
         if let Some(grpc) = &self.grpc {
             grpc.request_stop(drain);
         }
@@ -161,6 +218,16 @@ impl Server {
         self.service.packets().stop();
         calls_done && self.control.was_clean()
     }
+}
+
+/// What a [`Server::reload`] came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reload {
+    /// The keys of the options that are others now.
+    pub changed: Vec<&'static str>,
+    /// The keys of the options that were asked to be others and stay as they are: they need a
+    /// restart.
+    pub needs_restart: Vec<&'static str>,
 }
 
 /// Closes an inbox when it is dropped.

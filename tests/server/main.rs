@@ -25,6 +25,6 @@ mod no_grpc;
 mod operations;
 mod packet;
 mod page;
-mod session;
+mod reload;
 mod stream;
 mod websocket;

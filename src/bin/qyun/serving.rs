@@ -6,7 +6,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use qyun::ErrorKind;
-use qyun::options::OptionSpec;
 use qyun::server::Server;
 use serde_json::{Value, json};
 
@@ -15,6 +14,7 @@ use crate::exit::Failure;
 use crate::log_output;
 use crate::procfs;
 
+/// What runs.
 pub struct Serving {
     server: Server,
     shards: usize,
@@ -130,6 +130,9 @@ impl Serving {
 
     /// Takes over what the sources say now: all that can change, or nothing if there is a fault.
     fn take_over(&self) -> Result<Reloaded, Failure> {
+        if self.stopping.load(Relaxed) {
+            return Err(Failure::failed("the server is stopping"));
+        }
         let mut config = self.config();
         let mut new = self.sources.load()?;
         let needs_restart = self.keep_fixed(&config.settings, &mut new);
@@ -141,12 +144,15 @@ impl Serving {
             })
             .map(|(key, _)| *key)
             .collect();
-        // What can fail comes first.
+        // What can fail comes first: a log file that cannot be opened.
         log_output::configure(&new.log)?;
-        for name in &new.create {
-            create(&self.server, name)?;
-        }
+        let taken = self.server.reload(&new.server)?;
+        // What cannot change was put back.
+        debug_assert!(taken.needs_restart.is_empty(), "{taken:?}");
         *config = new;
+        for name in &config.create {
+            create(&self.server, name).map_err(|failure| failure.context("reloaded, but"))?;
+        }
         Ok(Reloaded { changed, needs_restart })
     }
 
@@ -158,7 +164,7 @@ impl Serving {
     ) -> Vec<&'static str> {
         let mut fixed = Vec::new();
         let mut settings = new.settings.clone();
-        for spec in config::all().filter(|spec| !is_live(spec)) {
+        for spec in config::all().filter(|spec| !spec.live) {
             if let (Some(old), Some(setting)) = (old.get(spec.key), settings.get_mut(spec.key))
                 && old.value != setting.value
             {
@@ -169,11 +175,6 @@ impl Serving {
         *new = Config::new(&self.sources, settings);
         fixed
     }
-}
-
-/// Whether an option can change while the server runs. Those of the server itself cannot, yet.
-fn is_live(spec: &OptionSpec) -> bool {
-    spec.live && !qyun::server::OPTIONS.iter().any(|of_server| of_server.key == spec.key)
 }
 
 /// Creates a channel that may be there already.

@@ -30,7 +30,7 @@ pub(super) fn call(service: &Service, head: &Head<'_>, peer: Option<SocketAddr>)
     let Route::Admin(rest) = route(head.path) else {
         return Call::Refuse(Answer::failure(404, "Not found"));
     };
-    match access::check(service.options(), head, peer).and_then(|()| find(head, rest)) {
+    match access::check(&service.options(), head, peer).and_then(|()| find(head, rest)) {
         Ok(call) => call,
         Err(answer) => Call::Refuse(answer),
     }

@@ -106,7 +106,7 @@ async fn serve_one(
         let (router, stopping, call) = (Arc::clone(&router), stopping.clone(), Arc::clone(&calls));
         async move { Ok::<_, Infallible>(router.answer(request, peer, allowed, stopping, call).await) }
     });
-    let connection = http2(options).serve_connection(TokioIo::new(stream), answer);
+    let connection = http2(&options).serve_connection(TokioIo::new(stream), answer);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,

@@ -118,8 +118,10 @@ pub(super) const METHODS: &[Method] = &[
         takes: &["message"],
         gives: "result",
         run: Run::Flag(|service, message, _| {
-            let path = Some(service.options().gateway_path.as_str());
-            service.broadcast(path, kind(service), message.as_bytes()).is_ok()
+            let options = service.options();
+            service
+                .broadcast(Some(options.gateway_path.as_str()), kind(service), message.as_bytes())
+                .is_ok()
         }),
     },
     Method {
@@ -276,7 +278,7 @@ fn clients(service: &Service) -> Filter {
 
 /// The kind of frame that the gateway's clients are configured to get.
 fn kind(service: &Service) -> MessageKind {
-    gateway::kind(service.options())
+    gateway::kind(&service.options())
 }
 
 fn ids(connections: &[Arc<Connection>]) -> Vec<String> {

@@ -61,7 +61,7 @@ impl Router {
         Ok(Self { service, allowed, foreign })
     }
 
-    pub(super) fn options(&self) -> &ServerOptions {
+    pub(super) fn options(&self) -> Arc<ServerOptions> {
         self.service.options()
     }
 

@@ -6,14 +6,12 @@ mod endpoints;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use ipnet::IpNet;
 
 use super::dialect::Endpoint;
 use super::dialect::packet::Packets;
-use super::{Process, ServerOptions, remote};
+use super::{Process, ServerOptions};
 use crate::delivery::Delivery;
 use crate::hub::{
     Channel, ChannelInfo, Connections, Counters, Distribution, Gauges, Hub, Published,
@@ -59,7 +57,9 @@ const MAX_REFUSALS: usize = 1024;
 #[derive(Debug)]
 pub struct Service {
     hub: Hub,
-    options: ServerOptions,
+    /// What the server was told last. Each shard keeps a snapshot of its own.
+    options: RwLock<Arc<ServerOptions>>,
+    limits: Limits,
     gauges: Box<[Gauges]>,
     /// Sockets that were accepted and not freed yet.
     sockets: AtomicUsize,
@@ -67,7 +67,6 @@ pub struct Service {
     connections: Connections,
     endpoints: RwLock<BTreeMap<Box<str>, Arc<Endpoint>>>,
     shortest_ms: AtomicU64,
-    trusted_proxies: Vec<IpNet>,
     stopped: AtomicBool,
     delivery: Arc<Delivery>,
     packets: Arc<Packets>,
@@ -75,11 +74,27 @@ pub struct Service {
     started_ms: u64,
 }
 
+/// The options that every publication or connection looks at, whatever its thread: read without a
+/// lock. Nothing else is ordered by them.
+#[derive(Debug, Default)]
+struct Limits {
+    max_message_bytes: AtomicUsize,
+    max_connections: AtomicUsize,
+    auto_create: AtomicBool,
+}
+
+impl Limits {
+    fn set(&self, options: &ServerOptions) {
+        self.max_message_bytes.store(options.max_message_bytes, Relaxed);
+        self.max_connections.store(options.max_connections, Relaxed);
+        self.auto_create.store(options.auto_create, Relaxed);
+    }
+}
+
 impl Service {
     pub(in crate::server) fn new(hub: Hub, options: ServerOptions, shards: usize) -> Self {
-        // Validated when it was set.
-        let networks = options.trusted_proxies.join(",");
-        let trusted_proxies = remote::networks("trusted_proxies", &networks).unwrap_or_default();
+        let limits = Limits::default();
+        limits.set(&options);
         let threads = match options.delivery_threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
@@ -91,13 +106,13 @@ impl Service {
         let gauges = (0..shards).map(|_| Gauges::default()).collect();
         Self {
             hub,
-            options,
+            options: RwLock::new(Arc::new(options)),
+            limits,
             gauges,
             sockets: AtomicUsize::new(0),
             connections: Connections::default(),
             endpoints: RwLock::default(),
             shortest_ms: AtomicU64::new(u64::MAX),
-            trusted_proxies,
             stopped: AtomicBool::new(false),
             delivery,
             packets: Arc::new(packets),
@@ -224,13 +239,22 @@ impl Service {
         &self.packets
     }
 
-    /// The options that the server was started with.
-    pub fn options(&self) -> &ServerOptions {
-        &self.options
+    /// The options as they are now: those that the server was started with, and what
+    /// [`Server::reload`](super::Server::reload) changed since. Takes a lock for a moment.
+    pub fn options(&self) -> Arc<ServerOptions> {
+        Arc::clone(&self.options.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(in crate::server) fn trusted_proxies(&self) -> &[IpNet] {
-        &self.trusted_proxies
+    /// Takes over other options. The shards must be told.
+    pub(in crate::server) fn set_options(&self, options: ServerOptions) {
+        self.limits.set(&options);
+        self.hub.set_limits(options.max_channels, options.inbox_bytes);
+        *self.options.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(options);
+    }
+
+    /// Whether it refuses what is published.
+    pub(in crate::server) fn is_closed(&self) -> bool {
+        self.stopped.load(Relaxed)
     }
 
     pub(in crate::server) fn hub(&self) -> &Hub {
@@ -247,7 +271,7 @@ impl Service {
         if let Some(channel) = self.hub.get(name) {
             return Ok(channel);
         }
-        if !self.options.auto_create {
+        if !self.limits.auto_create.load(Relaxed) {
             crate::wire::name::validate(name)?;
             return Err(not_found());
         }
@@ -261,7 +285,7 @@ impl Service {
 
     /// Whether a message may be published at all.
     pub(in crate::server) fn check(&self, kind: MessageKind, payload: &[u8]) -> Result<()> {
-        if payload.len() > self.options.max_message_bytes {
+        if payload.len() > self.limits.max_message_bytes.load(Relaxed) {
             return Err(self.too_large(payload.len()));
         }
         match kind {
@@ -275,7 +299,7 @@ impl Service {
 
     /// The refusal of a message of `size` bytes.
     pub(in crate::server) fn too_large(&self, size: usize) -> Error {
-        let limit = self.options.max_message_bytes;
+        let limit = self.limits.max_message_bytes.load(Relaxed);
         let text = format!("Message has {size} bytes; the limit is {limit}");
         Error::new(ErrorKind::TooLarge, text)
     }
@@ -293,7 +317,7 @@ impl Service {
 
     /// Counts a connection in, unless it is dropped.
     pub(in crate::server) fn admit(&self) -> Admission {
-        let limit = match self.options.max_connections {
+        let limit = match self.limits.max_connections.load(Relaxed) {
             0 => usize::MAX,
             limit => limit,
         };

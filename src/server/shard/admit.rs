@@ -71,7 +71,7 @@ impl Shard {
             return Next::Nothing;
         };
         let request = RequestHead::new(head.raw);
-        let remote = remote::client(self.service.trusted_proxies(), peer, &request);
+        let remote = remote::client(&self.trusted_proxies, peer, &request);
         let upgrade = Upgrade { path: head.path, query: head.query, remote, request: &request };
         let verdict = endpoint.handler.admit(&self.service, &upgrade);
         self.next_ticket += 1;
@@ -85,7 +85,7 @@ impl Shard {
             protocol: handshake.protocol.map(str::to_owned),
             deflate: handshake
                 .deflate
-                .filter(|_| endpoint.options.compression && self.service.options().compression),
+                .filter(|_| endpoint.options.compression && self.options.compression),
             endpoint,
             request,
             remote,
@@ -207,7 +207,7 @@ impl Shard {
 
     /// Keeps the request until it is decided about.
     fn park(&mut self, token: usize, candidate: Candidate) {
-        let wait = self.service.options().request_timeout.as_millis() as u64;
+        let wait = self.options.request_timeout.as_millis() as u64;
         let Some(conn) = self.conns.get_mut(token) else { return };
         let Lane::Http(state) = &mut conn.lane else { return };
         state.get_or_insert_default().candidate = Some(Box::new(candidate));

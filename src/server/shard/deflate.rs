@@ -21,7 +21,7 @@ impl Shard {
         offset: u64,
         message: &Message,
     ) -> Bytes {
-        if message.payload().len() < self.service.options().compress_min_bytes {
+        if message.payload().len() < self.options.compress_min_bytes {
             return encoding.frame(offset, message);
         }
         let gauges = gauges_of(&self.service, self.id);

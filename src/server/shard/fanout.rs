@@ -15,9 +15,8 @@ use super::conn::{AfterFlush, Conn, Sent};
 use super::encoding::{Encoding, join};
 use super::subscriptions::List;
 use crate::hub::{Channel, Gauges, Item};
-use crate::wire::session::channel_deleted;
 use crate::wire::websocket::Message;
-use crate::wire::{MessageKind, close, stream};
+use crate::wire::{MessageKind, channel_deleted, close, stream};
 
 impl Shard {
     /// Sends what waits in the inbox to this shard's subscribers.
@@ -191,7 +190,7 @@ impl Shard {
         count: u64,
         failed: &mut Vec<(usize, Sent)>,
     ) {
-        let max_queue = self.service.options().queue_bytes;
+        let max_queue = self.options.queue_bytes;
         let (mut written, mut queued, mut reached) = (0, 0, 0);
         for &token in tokens {
             let Some(conn) = self.conns.get_mut(token as usize) else { continue };

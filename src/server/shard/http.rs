@@ -108,7 +108,7 @@ impl Shard {
                 held.carry.extend_from_slice(input);
                 if find_end(&held.carry, held.searched).is_none() {
                     held.searched = held.carry.len();
-                    let fault = head_limit(self.service.options(), &held.carry);
+                    let fault = head_limit(&self.options, &held.carry);
                     *state = Some(held);
                     if let Some(refusal) = fault {
                         self.refuse(token, refusal);
@@ -178,7 +178,7 @@ impl Shard {
         let Lane::Http(state) = &mut conn.lane else { return };
         state.get_or_insert_default().carry = rest.to_vec();
         conn.stalled = true;
-        conn.deadline = self.now + self.service.options().request_timeout.as_millis() as u64;
+        conn.deadline = self.now + self.options.request_timeout.as_millis() as u64;
         self.again.push(token);
     }
 
@@ -192,22 +192,20 @@ impl Shard {
     /// Reads one head and executes its request if it has no body. `None`: the head is not whole.
     fn request_input(&mut self, token: usize, input: &mut [u8]) -> Option<(Next, usize)> {
         match parse(input) {
-            Parsed::Head(head, size) => {
-                match head_limit(self.service.options(), input.get(..size)?) {
-                    None => Some((self.on_head(token, &head), size)),
-                    Some(refusal) => {
-                        self.refuse(token, refusal);
-                        Some((Next::Nothing, size))
-                    }
+            Parsed::Head(head, size) => match head_limit(&self.options, input.get(..size)?) {
+                None => Some((self.on_head(token, &head), size)),
+                Some(refusal) => {
+                    self.refuse(token, refusal);
+                    Some((Next::Nothing, size))
                 }
-            }
+            },
             Parsed::Refused(refusal) => {
                 self.refuse(token, refusal);
                 None
             }
             Parsed::Partial => {
-                let fault = head_limit(self.service.options(), input);
-                let wait = self.service.options().handshake_timeout.as_millis() as u64;
+                let fault = head_limit(&self.options, input);
+                let wait = self.options.handshake_timeout.as_millis() as u64;
                 let conn = self.conns.get_mut(token)?;
                 let Lane::Http(state) = &mut conn.lane else { return None };
                 let state = state.get_or_insert_default();
@@ -240,7 +238,7 @@ impl Shard {
                 return self.start_body(token, head, call, reply);
             }
             Plan::Upgrade { target, handshake } => {
-                if !allows_origin(&self.service.options().origins, head.origin) {
+                if !allows_origin(&self.options.origins, head.origin) {
                     let answer = Answer::failure(403, "Origin is not allowed");
                     self.answer(token, &answer, reply);
                     return self.after_request(token, reply);
@@ -267,7 +265,7 @@ impl Shard {
             self.answer(token, &answer, reply);
             return self.after_request(token, reply);
         }
-        let body = match Body::new(head.framing, self.service.options().max_message_bytes) {
+        let body = match Body::new(head.framing, self.options.max_message_bytes) {
             Ok(body) => body,
             Err(fault) => {
                 self.refuse(token, body_refusal(fault));
@@ -277,7 +275,7 @@ impl Shard {
         if head.expects_continue {
             self.answers.push_for(token, b"HTTP/1.1 100 Continue\r\n\r\n");
         }
-        let wait = self.service.options().request_timeout.as_millis() as u64;
+        let wait = self.options.request_timeout.as_millis() as u64;
         let Some(conn) = self.conns.get_mut(token) else { return Next::Nothing };
         conn.deadline = self.now + wait;
         if let Lane::Http(state) = &mut conn.lane {
@@ -313,7 +311,7 @@ impl Shard {
             self.end_after_answer(token);
             return Next::Nothing;
         }
-        let wait = self.service.options().idle_timeout.as_millis() as u64;
+        let wait = self.options.idle_timeout.as_millis() as u64;
         if let Some(conn) = self.conns.get_mut(token) {
             conn.deadline = self.now + wait;
         }
@@ -323,7 +321,7 @@ impl Shard {
     /// The hot request.
     fn send_in_path(&mut self, name: &str, message: &str) -> Result<(), Error> {
         let text = percent::decode(message)?;
-        let limit = self.service.options().max_url_message_bytes;
+        let limit = self.options.max_url_message_bytes;
         if text.len() > limit {
             return Err(Error::new(
                 ErrorKind::TooLarge,
@@ -357,7 +355,7 @@ impl Shard {
         handshake: &Handshake<'_>,
         reply: Reply,
     ) -> Next {
-        let deflate = handshake.deflate.filter(|_| self.service.options().compression);
+        let deflate = handshake.deflate.filter(|_| self.options.compression);
         if let Some(conn) = self.conns.get_mut(token) {
             conn.deflate = deflate.is_some();
         }

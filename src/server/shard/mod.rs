@@ -8,6 +8,7 @@
 mod admit;
 mod answers;
 mod conn;
+mod control;
 mod deflate;
 mod encoding;
 mod fanout;
@@ -21,10 +22,11 @@ mod websocket;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 use bytes::Bytes;
+use ipnet::IpNet;
 use mio::event::Event;
 use mio::net::TcpListener;
 use mio::{Events, Interest, Poll, Token, Waker};
@@ -32,12 +34,13 @@ use slab::Slab;
 
 use self::answers::Answers;
 use self::conn::{AfterFlush, Conn, Lane, Sent};
+pub(super) use self::control::Control;
 
 use self::spin::Spin;
 use self::subscriptions::Local;
-use super::Service;
 use super::dialect::Closure;
 use super::service::Admission;
+use super::{ServerOptions, Service};
 use crate::hub::{Channel, Decision, Gauges, Inbox, Item};
 use crate::thread;
 use crate::wire::websocket::{Deflater, Inflater};
@@ -50,41 +53,6 @@ const WAKER: Token = Token(usize::MAX - 2);
 const MAX_GATHER_ROUNDS: u32 = 4;
 /// Input read from one connection in one round.
 const READ_BYTES: usize = 256 << 10;
-
-/// How a shard is told to stop.
-#[derive(Debug)]
-pub(super) struct Control {
-    stop: AtomicBool,
-    /// The drain's end, in ms after `start`.
-    deadline_ms: AtomicU64,
-    start: Instant,
-    /// Some connection had to be cut.
-    cut: AtomicBool,
-}
-
-impl Control {
-    pub(super) fn new() -> Self {
-        Self {
-            stop: AtomicBool::new(false),
-            deadline_ms: AtomicU64::new(0),
-            start: Instant::now(),
-            cut: AtomicBool::new(false),
-        }
-    }
-
-    /// Asks every shard to stop; they must be woken then.
-    pub(super) fn request_stop(&self, drain: Duration) {
-        let deadline = self.start.elapsed().saturating_add(drain);
-        let deadline = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-        self.deadline_ms.store(deadline, SeqCst);
-        self.stop.store(true, SeqCst);
-    }
-
-    /// Whether all connections went by themselves.
-    pub(super) fn was_clean(&self) -> bool {
-        !self.cut.load(SeqCst)
-    }
-}
 
 /// What a shard is made of.
 pub(super) struct Parts {
@@ -106,6 +74,10 @@ pub(super) fn poll() -> io::Result<(Poll, Waker)> {
 pub(super) struct Shard {
     id: usize,
     service: Arc<Service>,
+    /// A snapshot of the service's options, of `version`; read without a lock.
+    options: Arc<ServerOptions>,
+    version: u64,
+    trusted_proxies: Vec<IpNet>,
     inbox: Arc<Inbox>,
     control: Arc<Control>,
     poll: Poll,
@@ -153,9 +125,13 @@ impl Shard {
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let options = service.options();
         let spin = Spin::new(options.busy_poll);
-        let sweep_interval = sweep::interval(options);
+        let sweep_interval = sweep::interval(&options);
+        let trusted_proxies = control::trusted_proxies(&options);
         Ok(Self {
             id,
+            options,
+            version: 0,
+            trusted_proxies,
             inbox,
             control,
             poll,
@@ -204,6 +180,7 @@ impl Shard {
             self.inbox.awake();
             self.now = self.control.start.elapsed().as_millis() as u64;
             self.answers.follow_clock(self.now);
+            self.follow_options();
             if gathered == 0 {
                 self.read_again();
             }
@@ -302,7 +279,7 @@ impl Shard {
         }
         // Answers to pipelined requests would wait 40 ms for an acknowledgement otherwise.
         let _ = stream.set_nodelay(true);
-        let timeout = self.service.options().handshake_timeout.as_millis() as u64;
+        let timeout = self.options.handshake_timeout.as_millis() as u64;
         let entry = self.conns.vacant_entry();
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(&mut stream, Token(entry.key()), interest)
@@ -329,7 +306,7 @@ impl Shard {
                 return;
             }
         }
-        let Some(conn) = self.conns.get(token) else { return };
+        let Some(conn) = self.conns.get_mut(token) else { return };
         if conn.dead {
             return;
         }
@@ -338,13 +315,6 @@ impl Shard {
         {
             self.held_back = true;
             self.again.push(token);
-            return;
-        }
-        // Who asks more than it reads the answers of would end as a slow reader.
-        if self.is_behind(conn) {
-            if let Some(conn) = self.conns.get_mut(token) {
-                conn.paused = true;
-            }
             return;
         }
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -390,31 +360,13 @@ impl Shard {
         match sent {
             Sent::Dead => self.kill(token),
             Sent::All => self.on_flushed(token),
-            _ => self.resume_peer(token),
-        }
-    }
-
-    /// Whether a connection has so much queued that what it asks must wait.
-    fn is_behind(&self, conn: &Conn) -> bool {
-        matches!(conn.lane, Lane::Peer(_))
-            && conn.queued() > 0
-            && conn.queued() >= self.service.options().queue_bytes / 4
-    }
-
-    /// Reads again from a connection of an endpoint that took some of what is queued.
-    fn resume_peer(&mut self, token: usize) {
-        let Some(conn) = self.conns.get(token) else { return };
-        if conn.paused && matches!(conn.lane, Lane::Peer(_)) && !self.is_behind(conn) {
-            self.again.push(token);
-            if let Some(conn) = self.conns.get_mut(token) {
-                conn.paused = false;
-            }
+            _ => {}
         }
     }
 
     /// Everything was written: the connection goes on, or ends as was decided.
     fn on_flushed(&mut self, token: usize) {
-        let linger = self.service.options().handshake_timeout.as_millis() as u64;
+        let linger = self.options.handshake_timeout.as_millis() as u64;
         let Some(conn) = self.conns.get_mut(token) else { return };
         match conn.after_flush {
             AfterFlush::Free => self.kill(token),
@@ -437,7 +389,7 @@ impl Shard {
 
     /// Sends bytes that are this connection's alone, within its bound.
     fn send_own(&mut self, token: usize, bytes: &[u8]) {
-        let max_queue = self.service.options().queue_bytes;
+        let max_queue = self.options.queue_bytes;
         let Some(conn) = self.conns.get_mut(token) else { return };
         let before = conn.queued();
         let sent = conn.send_own(bytes, max_queue);
@@ -446,7 +398,7 @@ impl Shard {
 
     /// The same for shared bytes, which are not copied when they have to wait.
     fn send_shared(&mut self, token: usize, bytes: &Bytes) {
-        let max_queue = self.service.options().queue_bytes;
+        let max_queue = self.options.queue_bytes;
         let Some(conn) = self.conns.get_mut(token) else { return };
         let before = conn.queued();
         let sent = conn.send(bytes, max_queue);
@@ -471,7 +423,7 @@ impl Shard {
     /// finds out why.
     fn end_events(&mut self, token: usize) {
         self.unsubscribe_all(token);
-        let wait = self.service.options().handshake_timeout.as_millis() as u64;
+        let wait = self.options.handshake_timeout.as_millis() as u64;
         if let Some(conn) = self.conns.get_mut(token) {
             conn.deadline = self.now + wait;
         }

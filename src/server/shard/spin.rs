@@ -26,6 +26,11 @@ impl Spin {
         Self { limit, score: START_SCORE, sleeps: 0, since: None }
     }
 
+    /// Another time to poll for, from the next spell on.
+    pub(super) fn set_limit(&mut self, limit: Duration) {
+        self.limit = limit;
+    }
+
     /// Tells whether the round that ended found something to do.
     pub(super) fn after_round(&mut self, worked: bool) {
         if !worked {

@@ -52,7 +52,7 @@ impl Shard {
     }
 
     fn on_timeout(&mut self, token: usize) {
-        let options = self.service.options();
+        let options = &self.options;
         let pong_wait = options.pong_wait.as_millis() as u64;
         let pings = !options.ping_interval.is_zero();
         let next_ping = self.next_ping();
@@ -82,7 +82,7 @@ impl Shard {
 
     /// When a WebSocket should be pinged next.
     pub(super) fn next_ping(&self) -> u64 {
-        match self.service.options().ping_interval.as_millis() as u64 {
+        match self.options.ping_interval.as_millis() as u64 {
             0 => u64::MAX,
             interval => self.now + interval,
         }
@@ -91,7 +91,7 @@ impl Shard {
     /// When a WebSocket should be pinged first: at a random moment, so that connections that came
     /// together do not stay in step.
     pub(super) fn first_ping(&self) -> u64 {
-        match self.service.options().ping_interval.as_millis() as u64 {
+        match self.options.ping_interval.as_millis() as u64 {
             0 => u64::MAX,
             interval => self.now + fastrand::u64(1..=interval),
         }

@@ -35,7 +35,7 @@ impl Shard {
 
     /// Takes bytes that a WebSocket client sent.
     pub(super) fn websocket_input(&mut self, token: usize, mut input: &mut [u8]) {
-        let max_message = self.service.options().max_message_bytes;
+        let max_message = self.options.max_message_bytes;
         let next_ping = self.next_ping();
         let Some(conn) = self.conns.get_mut(token) else { return };
         // Who takes events has nothing to say.
@@ -199,7 +199,7 @@ impl Shard {
         }
         self.end_peer(token, || Closure { code, reason: reason.into(), by_peer: false });
         self.unsubscribe_all(token);
-        let wait = self.service.options().handshake_timeout.as_millis() as u64;
+        let wait = self.options.handshake_timeout.as_millis() as u64;
         let Some(conn) = self.conns.get_mut(token) else { return };
         if conn.dead {
             return;
