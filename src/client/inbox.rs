@@ -134,6 +134,14 @@ impl<E: Item> Inbox<E> {
         }
     }
 
+    /// Messages that wait to be taken.
+    pub(crate) fn messages(&self) -> usize {
+        match &self.outlet {
+            Outlet::Pull(queue) | Outlet::Thread(queue) => queue.messages(),
+            Outlet::Inline(_) => 0,
+        }
+    }
+
     pub(crate) fn dropped(&self) -> u64 {
         match &self.outlet {
             Outlet::Pull(queue) | Outlet::Thread(queue) => queue.dropped(),

@@ -389,6 +389,16 @@ impl Link {
             if self.socket.send(Message::Close(Some(frame))).await.is_ok() {
                 // Unread data would turn the goodbye into a reset.
                 while let Some(Ok(_)) = self.socket.next().await {}
+                // After an error there may be more, which is no WebSocket's any longer.
+                let mut scratch = [0; 4096];
+                let stream = self.socket.get_mut();
+                while poll_fn(|cx| {
+                    let mut scratch = ReadBuf::new(&mut scratch);
+                    let read = ready!(Pin::new(&mut *stream).poll_read(cx, &mut scratch));
+                    Poll::Ready(read.is_ok() && !scratch.filled().is_empty())
+                })
+                .await
+                {}
             }
         })
         .await;

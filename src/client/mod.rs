@@ -26,6 +26,7 @@ mod link;
 mod listener;
 mod oneshot;
 mod options;
+mod packet;
 mod promise;
 mod queue;
 mod role;
@@ -47,6 +48,7 @@ use bytes::Bytes;
 pub use host::Host;
 pub use http::Http;
 pub use options::{ClientOptions, OPTIONS, Overflow, PublishVia};
+pub use packet::{PacketClient, PacketClientCounters, PacketHappening, PacketIncoming};
 pub use socket::{SOCKET_OPTIONS, Socket, SocketCounters, SocketEvent, SocketOptions, SocketState};
 
 use crate::Result;

@@ -284,6 +284,11 @@ impl<E: Item> Queue<E> {
         lock(&self.inner).is_idle()
     }
 
+    /// Messages that wait.
+    pub(crate) fn messages(&self) -> usize {
+        lock(&self.inner).messages
+    }
+
     /// Messages dropped so far.
     pub(crate) fn dropped(&self) -> u64 {
         lock(&self.inner).dropped

@@ -4,14 +4,14 @@
 use std::cell::Cell;
 
 use super::state::{lock, state};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, thread};
 
 /// What a thread is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     /// A thread of the program.
     Program,
-    /// The I/O thread, which also runs inline callbacks.
+    /// The I/O thread, which also runs inline callbacks, or another that must not wait.
     Io,
     /// The delivery thread of the inbox with this number.
     Delivery(u64),
@@ -28,6 +28,11 @@ pub(crate) fn assume(role: Role) {
 
 /// What the current thread is.
 pub(crate) fn current() -> Role {
+    // A shard of a server in this process, and a clock of requests: what waits there may wait for
+    // itself, as on the I/O thread.
+    if thread::must_not_wait() {
+        return Role::Io;
+    }
     ROLE.try_with(Cell::get).unwrap_or(Role::Program)
 }
 
@@ -35,7 +40,7 @@ pub(crate) fn current() -> Role {
 pub(crate) fn refuse_on_io(what: &str) -> Result<()> {
     match current() {
         Role::Io => Err(would_deadlock(format!(
-            "{what} waits for the I/O thread and was called on it, in an inline callback"
+            "{what} would wait on an I/O thread, in an inline callback"
         ))),
         _ => Ok(()),
     }

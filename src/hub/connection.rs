@@ -362,22 +362,26 @@ impl Connection {
     /// Adds to the number under `key`, which begins at 0, in one step that no other thread can come
     /// between; gives the sum. Errors: `InvalidArgument` for bytes, and for a sum beyond 64 bits.
     pub fn increment(&self, key: &str, by: i64) -> Result<i64> {
-        let mut state = lock(&self.state);
-        let invalid = |text| Err(Error::new(ErrorKind::InvalidArgument, text));
-        match state.data.get_mut(key) {
-            None => {
-                state.data.insert(key.into(), Value::Integer(by));
-                Ok(by)
-            }
-            Some(Value::Bytes(_)) => invalid(format!("the value '{key}' is bytes, not a number")),
-            Some(Value::Integer(number)) => match number.checked_add(by) {
-                Some(sum) => {
-                    *number = sum;
-                    Ok(sum)
-                }
-                None => invalid(format!("the value '{key}' is {number}: adding {by} overflows")),
-            },
+        increment(&mut lock(&self.state).data, key, by)
+    }
+}
+
+/// See [`Connection::increment`].
+pub(crate) fn increment(data: &mut HashMap<Box<str>, Value>, key: &str, by: i64) -> Result<i64> {
+    let invalid = |text| Err(Error::new(ErrorKind::InvalidArgument, text));
+    match data.get_mut(key) {
+        None => {
+            data.insert(key.into(), Value::Integer(by));
+            Ok(by)
         }
+        Some(Value::Bytes(_)) => invalid(format!("the value '{key}' is bytes, not a number")),
+        Some(Value::Integer(number)) => match number.checked_add(by) {
+            Some(sum) => {
+                *number = sum;
+                Ok(sum)
+            }
+            None => invalid(format!("the value '{key}' is {number}: adding {by} overflows")),
+        },
     }
 }
 

@@ -15,6 +15,7 @@ mod inbox;
 mod registry;
 
 pub use channel::{Channel, ChannelInfo, NO_SLOT, Published, Start};
+pub(crate) use connection::increment;
 pub use connection::{Connection, ConnectionInfo, Home, Origin, Traffic, Value};
 pub use connections::{Connections, Filter, page_of};
 pub use counters::{Counters, Gauges};

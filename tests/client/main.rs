@@ -8,6 +8,7 @@ mod events;
 mod handle;
 mod listener;
 mod oneshot;
+mod packet;
 mod peer;
 mod poll_fd;
 mod reentrancy;

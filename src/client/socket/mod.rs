@@ -17,7 +17,8 @@ use bytes::Bytes;
 
 pub use options::{SOCKET_OPTIONS, SocketOptions};
 pub(crate) use shared::Shared;
-pub(crate) use sink::Sink;
+pub(crate) use sink::{Sink, Verdict};
+pub(crate) use task::start;
 
 use super::handle::forked;
 use super::inbox::Inbox;

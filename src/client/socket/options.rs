@@ -29,6 +29,7 @@ pub struct SocketOptions {
     pub send_queue_bytes: usize,
     pub max_message_bytes: usize,
     pub compression: bool,
+    pub packet_max_bytes: usize,
     pub control_events: bool,
     pub ca_file: String,
 }
@@ -128,6 +129,13 @@ pub const SOCKET_OPTIONS: &[OptionSpec] = &[
         "false",
         "Offer permessage-deflate, and compress what is sent if the server agrees.",
     ),
+    OptionSpec::integer(
+        "packet_max_bytes",
+        64,
+        1 << 30,
+        "524288",
+        "Of a packet client: largest packet, header included, that it sends and takes.",
+    ),
     OptionSpec::boolean("control_events", "false", "Tell pings and pongs received."),
     OptionSpec::text(
         "ca_file",
@@ -155,6 +163,7 @@ impl Default for SocketOptions {
             send_queue_bytes: 0,
             max_message_bytes: 0,
             compression: false,
+            packet_max_bytes: 0,
             control_events: false,
             ca_file: String::new(),
         };
@@ -199,6 +208,7 @@ impl SocketOptions {
             "queue_messages" => self.queue_messages = size,
             "send_queue_messages" => self.send_queue_messages = size,
             "send_queue_bytes" => self.send_queue_bytes = size,
+            "packet_max_bytes" => self.packet_max_bytes = size,
             "max_message_bytes" => self.max_message_bytes = size,
             _ => debug_assert!(false, "option '{key}' has no field"),
         }

@@ -53,6 +53,8 @@ struct Inner {
     /// How the last era is to be ended.
     goodbye: Goodbye,
     last_error: Option<Error>,
+    /// The number of the connection that there is, or was last.
+    link: u64,
     queue: VecDeque<Message>,
     queued_bytes: usize,
 }
@@ -102,6 +104,7 @@ impl Shared {
                 era: 0,
                 goodbye: Goodbye { code: close::NORMAL, reason: "".into() },
                 last_error: None,
+                link: 0,
                 queue: VecDeque::new(),
                 queued_bytes: 0,
             }),
@@ -267,7 +270,16 @@ impl Shared {
 
     /// Queues a message for the connection that there is now.
     pub(crate) fn queue(&self, message: Message) -> Result<()> {
+        self.queue_on(None, message)
+    }
+
+    /// Queues a message, for the connection with this number and no other.
+    pub(crate) fn queue_on(&self, link: Option<u64>, message: Message) -> Result<()> {
         let mut inner = lock(&self.inner);
+        if link.is_some_and(|link| link != inner.link) {
+            let text = format!("that connection to {} is over", self.name);
+            return Err(Error::new(ErrorKind::Closed, text));
+        }
         match inner.state {
             SocketState::Connected => {}
             SocketState::Closed => return Err(self.closed()),
@@ -324,17 +336,28 @@ impl Shared {
         lock(&self.inner).goodbye.clone()
     }
 
-    /// Sets the state, with the newest failure if there is one, unless `era` is over. What waits
+    /// A connection is there; false if the era is over.
+    pub(super) fn set_connected(&self, era: u64, link: u64) -> bool {
+        let mut inner = lock(&self.inner);
+        if inner.era != era {
+            return false;
+        }
+        inner.state = SocketState::Connected;
+        inner.link = link;
+        drop(inner);
+        self.changed.notify_all();
+        true
+    }
+
+    /// Sets the state, with the newest failure, unless `era` is over. What waits
     /// to be written is lost. False if the era is over.
-    pub(super) fn set_state(&self, era: u64, state: SocketState, error: Option<&Error>) -> bool {
+    pub(super) fn set_state(&self, era: u64, state: SocketState, error: &Error) -> bool {
         let mut inner = lock(&self.inner);
         if inner.era != era {
             return false;
         }
         inner.state = state;
-        if let Some(error) = error {
-            inner.last_error = Some(error.clone());
-        }
+        inner.last_error = Some(error.clone());
         let lost = std::mem::take(&mut inner.queue);
         inner.queued_bytes = 0;
         drop(inner);

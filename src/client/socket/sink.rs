@@ -10,6 +10,8 @@ use crate::client::queue::Offer;
 /// Takes a socket's events. Only the socket's task calls it, on the I/O thread, except
 /// [`Sink::close`].
 pub(crate) trait Sink: Send + Sync {
+    /// A connection is made and will have this number; told before anything can be sent on it.
+    fn opening(&self, _link: u64) {}
     /// Takes an event, or gives it back.
     fn offer(&self, event: SocketEvent) -> Verdict;
     /// Takes an event that [`Sink::offer`] gave back, beyond every limit.
@@ -36,7 +38,6 @@ pub(crate) enum Verdict {
     /// It has no room; the task is woken when it has, and reads nothing until then.
     Full(SocketEvent),
     /// The message breaks the protocol: the connection is closed with this code.
-    #[allow(dead_code)]
     Refused(u16, Error),
 }
 

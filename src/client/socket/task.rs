@@ -28,7 +28,7 @@ const BUDGET: u32 = 256;
 pub(crate) fn start(shared: &Arc<Shared>, sink: Arc<dyn Sink>) -> Result<()> {
     shared.set_sink(sink.clone());
     // Made here, so that its end is told even when the runtime drops it before its first step.
-    let task = Task { shared: shared.clone(), sink, stalled: None };
+    let task = Task { shared: shared.clone(), sink, stalled: None, links: 0 };
     shared.runtime.spawn(task.run())
 }
 
@@ -37,6 +37,8 @@ struct Task {
     sink: Arc<dyn Sink>,
     /// What the sink has no room for: nothing is read meanwhile.
     stalled: Option<SocketEvent>,
+    /// Connections made so far.
+    links: u64,
 }
 
 /// Why a connection is not used any longer.
@@ -82,7 +84,9 @@ impl Task {
                 None => return,
                 Some(Ok((mut link, response))) => {
                     failed = 0;
-                    if !shared.set_state(era, SocketState::Connected, None) {
+                    self.links += 1;
+                    self.sink.opening(self.links);
+                    if !shared.set_connected(era, self.links) {
                         self.leave(link);
                         return;
                     }
@@ -141,7 +145,7 @@ impl Task {
             true => SocketState::Connecting,
             false => SocketState::Disconnected,
         };
-        if !self.shared.set_state(era, state, Some(&error)) {
+        if !self.shared.set_state(era, state, &error) {
             return false;
         }
         self.tell(SocketEvent::Error { error, will_reconnect });
@@ -156,7 +160,7 @@ impl Task {
             true => SocketState::Connecting,
             false => SocketState::Disconnected,
         };
-        if !self.shared.set_state(era, state, Some(&lost.error)) {
+        if !self.shared.set_state(era, state, &lost.error) {
             self.farewell();
             return false;
         }
