@@ -390,7 +390,7 @@ impl Link {
                 // Unread data would turn the goodbye into a reset.
                 while let Some(Ok(_)) = self.socket.next().await {}
                 // After an error there may be more, which is no WebSocket's any longer.
-                let mut scratch = [0; 4096];
+                let mut scratch = vec![0; 4096];
                 let stream = self.socket.get_mut();
                 while poll_fn(|cx| {
                     let mut scratch = ReadBuf::new(&mut scratch);
