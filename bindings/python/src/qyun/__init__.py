@@ -45,10 +45,21 @@ from ._errors import (
     WouldDeadlock,
 )
 from ._client import Client
+from ._connection import Connection
 from ._handle import Payload, milliseconds
 from ._listener import Listener
 from ._oneshot import create_channel, listen_channel, send_message, stop_listening
 from ._options import Option, OptionValue, client_options, server_options, socket_options
+from ._packet import (
+    Identity,
+    Packet,
+    PacketCounters,
+    PacketData,
+    PacketEvent,
+    PacketEventType,
+    Reply,
+    Response,
+)
 from ._server import Server
 from ._socket import Data, Disconnection, Socket, SocketCounters, SocketState
 from ._subscription import Subscription
@@ -75,11 +86,13 @@ __all__ = [
     "ClientState",
     "Closed",
     "ConnectError",
+    "Connection",
     "Data",
     "Disconnection",
     "Error",
     "EventType",
     "Forked",
+    "Identity",
     "InvalidArgument",
     "InvalidName",
     "InvalidOption",
@@ -93,12 +106,19 @@ __all__ = [
     "Notice",
     "Option",
     "OptionValue",
+    "Packet",
+    "PacketCounters",
+    "PacketData",
+    "PacketEvent",
+    "PacketEventType",
     "Panic",
     "Payload",
     "Position",
     "ProtocolError",
     "QueueFull",
     "Refused",
+    "Reply",
+    "Response",
     "Server",
     "ServerCounters",
     "Socket",

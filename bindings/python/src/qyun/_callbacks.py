@@ -84,6 +84,32 @@ def _on_log(level: int, target: int, target_len: int, text: int, size: int, numb
         )
 
 
+def _on_packet(
+    connection: int, protocol: int, data: int | None, size: int, reply: int | None, number: int
+) -> None:
+    target = _table.get(number)
+    if target is not None:
+        target(connection, protocol, _native.bytes_at(data, size) if data else b"", reply)
+
+
+def _on_packet_event(connection: int, event: Any, number: int) -> None:
+    target = _table.get(number)
+    if target is not None:
+        target(connection, event.contents)
+
+
+def _on_pull(connection: int, channel: int, number: int) -> None:
+    target = _table.get(number)
+    if target is not None:
+        target(connection, channel)
+
+
+def _on_response(status: int, response: int | None, number: int) -> None:
+    target = _table.get(number)
+    if target is not None:
+        target(status, response)
+
+
 def _on_drop(number: int) -> None:
     forget(number)
 
@@ -91,6 +117,10 @@ def _on_drop(number: int) -> None:
 on_event = _native.EVENT_CALLBACK(_on_event)
 on_listen = _native.LISTEN_CALLBACK(_on_listen)
 on_log = _native.LOG_CALLBACK(_on_log)
+on_packet = _native.PACKET_CALLBACK(_on_packet)
+on_packet_event = _native.PACKET_EVENT_CALLBACK(_on_packet_event)
+on_pull = _native.PULL_CALLBACK(_on_pull)
+on_response = _native.RESPONSE_CALLBACK(_on_response)
 on_drop = _native.DROP_CALLBACK(_on_drop)
 _on_socket = _native.SOCKET_CALLBACK(_on_event)
 #: Pings and pongs are told when the option `control_events` says so.

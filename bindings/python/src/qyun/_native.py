@@ -142,11 +142,41 @@ class SocketCounters(ctypes.Structure):
     ]
 
 
+class PacketEvent(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("event", c_int32),
+        ("code", c_int32),
+        ("by_peer", c_int32),
+        ("reason", c_void_p),
+        ("reason_len", c_size_t),
+    ]
+
+
+class PacketCounters(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("received", c_uint64),
+        ("unhandled", c_uint64),
+        ("refused", c_uint64),
+        ("displaced", c_uint64),
+        ("in_flight", c_uint64),
+        ("timed_out", c_uint64),
+        ("late", c_uint64),
+    ]
+
+
 DROP_CALLBACK = CFUNCTYPE(None, c_void_p)
 LOG_CALLBACK = CFUNCTYPE(None, c_int32, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p)
 LISTEN_CALLBACK = CFUNCTYPE(None, c_int32, c_void_p, c_size_t, c_void_p)
 EVENT_CALLBACK = CFUNCTYPE(None, c_void_p, c_void_p)
 SOCKET_CALLBACK = CFUNCTYPE(None, c_void_p, c_void_p)
+PACKET_CALLBACK = CFUNCTYPE(
+    None, c_void_p, c_uint32, c_void_p, c_size_t, c_void_p, c_void_p
+)
+PACKET_EVENT_CALLBACK = CFUNCTYPE(None, c_void_p, POINTER(PacketEvent), c_void_p)
+PULL_CALLBACK = CFUNCTYPE(None, c_void_p, c_uint32, c_void_p)
+RESPONSE_CALLBACK = CFUNCTYPE(None, c_int32, c_void_p, c_void_p)
 CHANNEL_VISITOR = CFUNCTYPE(None, POINTER(ChannelInfo), c_void_p)
 
 
@@ -231,6 +261,43 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "qy_subscription_close": (c_int32, [c_void_p]),
     "qy_subscription_close_wait": (c_int32, [c_void_p, c_uint32]),
     "qy_subscription_free": (None, [c_void_p]),
+    "qy_connection_clone": (c_int32, [c_void_p, _OUT]),
+    "qy_connection_free": (None, [c_void_p]),
+    "qy_connection_id": (c_int32, [c_void_p, *_TEXT_OUT]),
+    "qy_reply_clone": (c_int32, [c_void_p, _OUT]),
+    "qy_reply_send": (c_int32, [c_void_p, c_uint32, c_char_p, c_size_t]),
+    "qy_reply_free": (None, [c_void_p]),
+    "qy_response_protocol": (c_uint32, [c_void_p]),
+    "qy_response_data": (c_void_p, [c_void_p]),
+    "qy_response_len": (c_size_t, [c_void_p]),
+    "qy_response_free": (None, [c_void_p]),
+    "qy_server_on_packet": (
+        c_int32,
+        [c_void_p, c_uint32, c_int32, PACKET_CALLBACK, c_void_p, DROP_CALLBACK],
+    ),
+    "qy_server_on_packet_event": (
+        c_int32,
+        [c_void_p, c_int32, PACKET_EVENT_CALLBACK, c_void_p, DROP_CALLBACK],
+    ),
+    "qy_server_on_pull": (
+        c_int32,
+        [c_void_p, c_uint32, PULL_CALLBACK, c_void_p, DROP_CALLBACK],
+    ),
+    "qy_server_packet_counters": (c_int32, [c_void_p, POINTER(PacketCounters)]),
+    "qy_connection_packet_identity": (c_int32, [c_void_p, c_char_p, *_TEXT_OUT]),
+    "qy_connection_send_packet": (c_int32, [c_void_p, c_uint32, c_char_p, c_size_t]),
+    "qy_connection_request": (
+        c_int32,
+        [c_void_p, c_uint32, c_char_p, c_size_t, c_uint32, _OUT],
+    ),
+    "qy_connection_request_async": (
+        c_int32,
+        [
+            c_void_p, c_uint32, c_char_p, c_size_t, c_uint32, c_int32, RESPONSE_CALLBACK,
+            c_void_p, DROP_CALLBACK,
+        ],
+    ),
+    "qy_connection_signal_pull": (c_int32, [c_void_p, c_uint32]),
     "qy_socket_open": (
         c_int32,
         [

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 from types import TracebackType
 from typing import Any
 
-from . import _native
+from . import _callbacks, _native
 from ._errors import InvalidName
 from ._handle import Payload, milliseconds, owned, payload
 from ._native import ERR_TIMEOUT, OPTIONS_SERVER, bytes_at, check, lib, name_of
 from ._options import OptionValue, built
+from ._packet import PacketServer
 from ._types import ChannelInfo, Position, ServerCounters
 
 
-class Server:
+def _free(at_exit: list[int], handle: ctypes.c_void_p) -> None:
+    for number in at_exit:
+        _callbacks.not_before_exit(number)
+    lib.qy_server_free(handle)
+
+
+class Server(PacketServer):
     """A server in this process, accepting connections as soon as it is made.
 
     Keyword arguments are the options that :func:`server_options` lists, such as
@@ -26,8 +34,14 @@ class Server:
         self._handle = ctypes.c_void_p()
         with built(OPTIONS_SERVER, options) as made:
             check(lib.qy_server_start(made, ctypes.byref(self._handle)))
-        owned(self, self._handle, lib.qy_server_free)
+        self._at_exit: list[int] = []
+        owned(self, self._handle, functools.partial(_free, self._at_exit))
         self._address = _native.text_of(lib.qy_server_address, self._handle)
+
+    def _called(self) -> None:
+        if not self._at_exit:
+            handle = self._handle
+            self._at_exit.append(_callbacks.before_exit(lambda: lib.qy_server_stop(handle, 0)))
 
     @property
     def address(self) -> str:
