@@ -1,6 +1,7 @@
 //! One channel: its order, and which shards have subscribers.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
@@ -230,16 +231,19 @@ impl Channel {
     }
 
     /// Makes a connection a member: its shard is told under the lock, so that it gets what is
-    /// published from now on, and nothing from before. Wake the shard afterwards.
+    /// published from now on, and nothing from before. What `tell` makes of the position is sent to
+    /// it between the two. Wake the shard afterwards.
     pub(super) fn add_member(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
-    ) -> Result<Position, Deleted> {
+        tell: impl FnOnce(Position) -> Option<Message>,
+    ) -> Result<(), Deleted> {
         let home = connection.home();
         let mut state = lock(&self.state);
         if state.deleted {
             return Err(Deleted);
         }
+        self.tell(&state, connection, tell);
         let group = state.group.get_or_insert_default();
         group.members.insert(connection.serial(), Arc::clone(connection));
         if connection.deflates() {
@@ -250,7 +254,36 @@ impl Channel {
         self.subscribers.fetch_add(1, Relaxed);
         home.inbox
             .push(Item::Join { connection: Arc::clone(connection), channel: Arc::clone(self) });
-        Ok(Position { epoch: self.epoch, offset: state.offset })
+        Ok(())
+    }
+
+    /// Sends a member what `tell` makes of the position, behind the messages up to it and before
+    /// the next one. Wake the shard afterwards.
+    pub(super) fn tell_member(
+        &self,
+        connection: &Arc<Connection>,
+        tell: impl FnOnce(Position) -> Option<Message>,
+    ) -> Result<(), Deleted> {
+        let state = lock(&self.state);
+        match state.deleted {
+            true => Err(Deleted),
+            false => {
+                self.tell(&state, connection, tell);
+                Ok(())
+            }
+        }
+    }
+
+    fn tell(
+        &self,
+        state: &State,
+        connection: &Arc<Connection>,
+        tell: impl FnOnce(Position) -> Option<Message>,
+    ) {
+        let position = Position { epoch: self.epoch, offset: state.offset };
+        if let Some(message) = tell(position) {
+            connection.home().inbox.push(Item::Send { to: Arc::clone(connection), message });
+        }
     }
 
     /// Ends a membership after what was published so far. Wake the shard afterwards.
@@ -286,6 +319,17 @@ impl Channel {
         let state = lock(&self.state);
         let members = state.group.as_ref().map(|group| group.members.values().cloned().collect());
         members.unwrap_or_default()
+    }
+
+    /// At most `limit` members that connected after the one with the serial `after`, in the order
+    /// in which they connected.
+    pub fn members_page(&self, after: Option<u64>, limit: usize) -> Vec<Arc<Connection>> {
+        let state = lock(&self.state);
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let members = state.group.iter().flat_map(|group| {
+            group.members.range((from, Bound::Unbounded)).map(|(_, member)| Arc::clone(member))
+        });
+        members.take(limit).collect()
     }
 
     /// How many members there are.

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::{Channel, Inbox, Item, lock};
-use crate::wire::Dialect;
 use crate::wire::http::RequestHead;
 use crate::wire::websocket::Message;
+use crate::wire::{Dialect, Position};
 use crate::{Error, ErrorKind, Result};
 
 /// What is known of a connection when it is made.
@@ -282,21 +282,43 @@ impl Connection {
     /// Makes it a member of `channel` from the next publication on; false if it is one already.
     /// Errors: `Closed`; `ChannelNotFound` when the channel was deleted.
     pub fn join(self: &Arc<Self>, channel: &Arc<Channel>) -> Result<bool> {
-        {
+        self.join_and(channel, |_| None)
+    }
+
+    /// The same, and sends it the message that `tell` makes of the channel's position: exactly
+    /// behind that position, and before the next message of the channel. A connection that is a
+    /// member already is told too. `tell` runs under locks and must be short.
+    pub fn join_telling(
+        self: &Arc<Self>,
+        channel: &Arc<Channel>,
+        tell: impl FnOnce(Position) -> Message,
+    ) -> Result<bool> {
+        self.join_and(channel, |position| Some(tell(position)))
+    }
+
+    fn join_and(
+        self: &Arc<Self>,
+        channel: &Arc<Channel>,
+        tell: impl FnOnce(Position) -> Option<Message>,
+    ) -> Result<bool> {
+        let joins = {
             let mut state = lock(&self.state);
             if state.closed {
                 return Err(closed());
             }
-            if state.channels.contains_key(&channel.id()) {
-                return Ok(false);
+            let joins = !state.channels.contains_key(&channel.id());
+            match joins {
+                true => channel.add_member(self, tell),
+                false => channel.tell_member(self, tell),
             }
-            channel
-                .add_member(self)
-                .map_err(|_| Error::new(ErrorKind::ChannelNotFound, "Channel not found"))?;
-            state.channels.insert(channel.id(), Arc::clone(channel));
-        }
+            .map_err(|_| Error::new(ErrorKind::ChannelNotFound, "Channel not found"))?;
+            if joins {
+                state.channels.insert(channel.id(), Arc::clone(channel));
+            }
+            joins
+        };
         self.home.inbox.notify();
-        Ok(true)
+        Ok(joins)
     }
 
     /// Takes it out of `channel` after the publications so far; false if it is not a member.
@@ -315,6 +337,11 @@ impl Connection {
     /// Whether it is a member of `channel`.
     pub fn is_in(&self, channel: &Channel) -> bool {
         lock(&self.state).channels.contains_key(&channel.id())
+    }
+
+    /// In how many channels it is.
+    pub fn channel_count(&self) -> usize {
+        lock(&self.state).channels.len()
     }
 
     /// The channels it is in.

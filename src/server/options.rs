@@ -43,6 +43,9 @@ pub struct ServerOptions {
     pub gateway_heartbeat: Duration,
     pub grpc_listen: String,
     pub grpc_allow: Vec<String>,
+    pub session_path: String,
+    pub session_listing: bool,
+    pub max_subscriptions: usize,
 }
 
 /// A text that does not show when the options are printed.
@@ -269,6 +272,26 @@ pub const OPTIONS: &[OptionSpec] = &[
     )
     .within("grpc")
     .list(),
+    OptionSpec::text(
+        "session_path",
+        "/ws",
+        "Where the session dialect is spoken; empty is nowhere.",
+    )
+    .within("dialects"),
+    OptionSpec::boolean(
+        "session_listing",
+        "true",
+        "Let clients of the session dialect list connections and the members of channels.",
+    )
+    .within("dialects"),
+    OptionSpec::integer(
+        "max_subscriptions",
+        1,
+        u32::MAX as u64,
+        "1000",
+        "Channels that a connection of the session dialect may subscribe to.",
+    )
+    .within("limits"),
 ];
 
 impl Default for ServerOptions {
@@ -307,6 +330,9 @@ impl Default for ServerOptions {
             gateway_heartbeat: Duration::ZERO,
             grpc_listen: String::new(),
             grpc_allow: Vec::new(),
+            session_path: String::new(),
+            session_listing: false,
+            max_subscriptions: 0,
         };
         for spec in OPTIONS {
             let read = options.set(spec.key, spec.default);
@@ -370,6 +396,9 @@ impl ServerOptions {
             "gateway_heartbeat_ms" => Field::Millis(&mut self.gateway_heartbeat),
             "grpc_listen" => Field::Text(&mut self.grpc_listen),
             "grpc_allow" => Field::List(&mut self.grpc_allow),
+            "session_path" => Field::Text(&mut self.session_path),
+            "session_listing" => Field::Flag(&mut self.session_listing),
+            "max_subscriptions" => Field::Size(&mut self.max_subscriptions),
             _ => return None,
         })
     }

@@ -6,10 +6,11 @@ pub mod http;
 pub mod name;
 pub mod packet;
 pub mod percent;
+pub mod session;
 pub mod stream;
 pub mod websocket;
 
-pub use encode::{channel_deleted, encode, notification, packet_header};
+pub use encode::{encode, packet_header};
 
 /// Whether a message is UTF-8 text or arbitrary bytes. It decides the WebSocket opcode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

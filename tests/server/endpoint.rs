@@ -318,11 +318,11 @@ fn messages_for_one_for_a_user_for_all_and_for_some() {
     }
     assert_eq!(a[2].message(), Frame::text("odd"));
     assert_eq!(a[2].message(), Frame::text("last"));
-    let note = |data: &str| Frame::text(&format!(r#"{{"data":{data},"type":"notification"}}"#));
+    let note = |data: &str| Frame::text(&format!(r#"{{"type":"notification","data":{data}}}"#));
     assert_eq!(session.message(), note(r#"{"event":"message","message":"user"}"#));
     assert_eq!(
         session.message(),
-        note(r#"{"encoding":"base64","event":"message","message":"/w=="}"#)
+        note(r#"{"event":"message","message":"/w==","encoding":"base64"}"#)
     );
 
     let filter = Filter { user: Some("ann".into()), path: Some("/a".into()), ..Filter::default() };

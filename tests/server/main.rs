@@ -26,5 +26,6 @@ mod operations;
 mod packet;
 mod page;
 mod reload;
+mod session;
 mod stream;
 mod websocket;

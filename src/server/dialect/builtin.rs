@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::session::Session;
 use super::{EndpointOptions, gateway, packet};
 use crate::Result;
 use crate::server::Service;
@@ -20,6 +21,13 @@ pub(in crate::server) fn install(service: &Arc<Service>) -> Result<()> {
         let handler = gateway::Dialect::new(&options);
         service.add_endpoint(&options.gateway_path, limits, Arc::new(handler))?;
     }
+
+    if !options.session_path.is_empty() {
+        // A message within the limit has room for its JSON around it, for base64 and for escapes.
+        let max_message_bytes = options.max_message_bytes.saturating_mul(2).saturating_add(4096);
+        let limits = EndpointOptions { max_message_bytes, ..limits(service) };
+        service.add_endpoint(&options.session_path, limits, Arc::new(Session::new(service)))?;
+    }
     Ok(())
 }
 
@@ -31,6 +39,7 @@ fn limits(service: &Service) -> EndpointOptions {
         ping_interval: options.ping_interval,
         pong_wait: options.pong_wait,
         origins: options.origins.clone(),
+        compression: options.compression,
         ..EndpointOptions::default()
     }
 }

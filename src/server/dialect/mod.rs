@@ -8,6 +8,7 @@ mod builtin;
 mod endpoint;
 pub(in crate::server) mod gateway;
 pub mod packet;
+mod session;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -87,8 +88,8 @@ pub trait Handler: Send + Sync + 'static {
         None
     }
 
-    /// The connection is registered, and its 101 goes before whatever is sent from here. `displaced` had its id, is no longer
-    /// found by it, and is still open.
+    /// The connection is registered, and its 101 goes before whatever is sent from here. `displaced`
+    /// had its id, is no longer found by it, and is still open.
     fn opened(
         &self,
         service: &Arc<Service>,

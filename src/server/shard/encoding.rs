@@ -3,8 +3,9 @@
 
 use bytes::Bytes;
 
+use crate::wire::session::notification;
 use crate::wire::websocket::Message;
-use crate::wire::{MessageKind, Position, events, notification, packet_header, stream};
+use crate::wire::{MessageKind, Position, events, packet_header, stream};
 
 /// Messages of one channel are joined up to this size. Less costs sends; more delays the first
 /// subscriber's bytes.

@@ -15,8 +15,9 @@ use super::conn::{AfterFlush, Conn, Sent};
 use super::encoding::{Encoding, join};
 use super::subscriptions::List;
 use crate::hub::{Channel, Gauges, Item};
+use crate::wire::session::channel_deleted;
 use crate::wire::websocket::Message;
-use crate::wire::{MessageKind, channel_deleted, close, stream};
+use crate::wire::{MessageKind, close, stream};
 
 impl Shard {
     /// Sends what waits in the inbox to this shard's subscribers.

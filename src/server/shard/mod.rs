@@ -306,7 +306,7 @@ impl Shard {
                 return;
             }
         }
-        let Some(conn) = self.conns.get_mut(token) else { return };
+        let Some(conn) = self.conns.get(token) else { return };
         if conn.dead {
             return;
         }
@@ -315,6 +315,13 @@ impl Shard {
         {
             self.held_back = true;
             self.again.push(token);
+            return;
+        }
+        // Who asks more than it reads the answers of would end as a slow reader.
+        if self.is_behind(conn) {
+            if let Some(conn) = self.conns.get_mut(token) {
+                conn.paused = true;
+            }
             return;
         }
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -360,7 +367,25 @@ impl Shard {
         match sent {
             Sent::Dead => self.kill(token),
             Sent::All => self.on_flushed(token),
-            _ => {}
+            _ => self.resume_peer(token),
+        }
+    }
+
+    /// Whether a connection has so much queued that what it asks must wait.
+    fn is_behind(&self, conn: &Conn) -> bool {
+        matches!(conn.lane, Lane::Peer(_))
+            && conn.queued() > 0
+            && conn.queued() >= self.options.queue_bytes / 4
+    }
+
+    /// Reads again from a connection of an endpoint that took some of what is queued.
+    fn resume_peer(&mut self, token: usize) {
+        let Some(conn) = self.conns.get(token) else { return };
+        if conn.paused && matches!(conn.lane, Lane::Peer(_)) && !self.is_behind(conn) {
+            self.again.push(token);
+            if let Some(conn) = self.conns.get_mut(token) {
+                conn.paused = false;
+            }
         }
     }
 

@@ -243,7 +243,7 @@ impl Shard {
         let now = self.now;
         let Some(conn) = self.conns.get_mut(token) else { return };
         let queued = conn.queued();
-        let awaiting_pong = conn.awaiting_pong;
+        let (awaiting_pong, paused) = (conn.awaiting_pong, conn.paused);
         let Lane::Peer(peer) = &mut conn.lane else { return };
         if peer.heartbeat_at(now) <= now {
             self.close_websocket(token, close::NO_HEARTBEAT, "no heartbeat");
@@ -260,7 +260,8 @@ impl Shard {
             return;
         }
         if peer.ping_at <= now {
-            if awaiting_pong {
+            // A pong may wait behind requests that are not read yet; the write wait goes on.
+            if awaiting_pong && !paused {
                 self.close_websocket(token, close::NO_PONG, "no pong");
                 return;
             }

@@ -1,0 +1,240 @@
+//! The session dialect: JSON requests and notifications at one path.
+//!
+//! Every request is answered by one message on the shard that read it, in the order of the requests,
+//! except calls of the program, which are answered when the program answers. Answers and channel
+//! messages go through the shard's inbox, so that what a request does and what its answer says come
+//! in one order.
+
+mod listing;
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{Closure, Endpoint, Handler};
+use crate::hub::Connection;
+use crate::server::Service;
+use crate::wire::session::{self, Encoding, Named, Publish, Request, Say, code, read};
+use crate::wire::websocket::Message;
+use crate::wire::{Dialect, MessageKind};
+use crate::{Error, ErrorKind};
+
+/// Why a request fails: a code and a text.
+type Fault = (&'static str, String);
+/// The answer to a request; `None` is one that is sent already, or later.
+type Answer = Result<Option<Message>, Fault>;
+
+/// The session dialect of one server.
+#[derive(Debug)]
+pub(super) struct Session {
+    max_subscriptions: usize,
+    listing: bool,
+}
+
+/// One request and what it needs.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    service: &'a Arc<Service>,
+    connection: &'a Arc<Connection>,
+    request: &'a Request<'a>,
+}
+
+impl Session {
+    pub(super) fn new(service: &Service) -> Self {
+        let options = service.options();
+        Self { max_subscriptions: options.max_subscriptions, listing: options.session_listing }
+    }
+}
+
+impl Handler for Session {
+    fn dialect(&self) -> Dialect {
+        Dialect::Session
+    }
+
+    fn greeting(&self, connection: &Connection) -> Option<Message> {
+        Some(session::connected(connection.id()))
+    }
+
+    fn opened(&self, _: &Arc<Service>, _: &Arc<Connection>, _: Option<Arc<Connection>>) {}
+
+    fn message(
+        &self,
+        service: &Arc<Service>,
+        connection: &Arc<Connection>,
+        kind: MessageKind,
+        data: &[u8],
+    ) {
+        let answer = match kind {
+            MessageKind::Binary => {
+                let text = "a request is a text message, and this one is binary";
+                Some(session::error(None, code::UNSUPPORTED, text))
+            }
+            MessageKind::Text => match session::parse(data) {
+                Ok(request) => {
+                    let answer = self.answer(Asked { service, connection, request: &request });
+                    answer.unwrap_or_else(|(code, text)| {
+                        Some(session::error(request.id, code, &text))
+                    })
+                }
+                Err(fault) => Some(session::error(fault.id, fault.code, &fault.message)),
+            },
+        };
+        if let Some(answer) = answer {
+            // It fails only when the connection is closed, which it was not a moment ago.
+            let _ = connection.send(&answer);
+        }
+    }
+
+    fn closed(&self, _: &Arc<Service>, _: &Arc<Connection>, _: &Closure) {}
+}
+
+impl Session {
+    fn answer(&self, asked: Asked<'_>) -> Answer {
+        match &*asked.request.action {
+            "echo" => asked.echo(),
+            "broadcast" => asked.broadcast(),
+            "get_connections" => asked.count(),
+            "ping" => asked.respond("{}"),
+            "subscribe" => asked.subscribe(self.max_subscriptions),
+            "unsubscribe" => asked.unsubscribe(),
+            "publish" => asked.publish(),
+            "create" => asked.create(),
+            "delete" => asked.delete(),
+            "presence" => self.may_list().and_then(|()| asked.presence()),
+            "connections" => self.may_list().and_then(|()| asked.connections()),
+            other => {
+                let text =
+                    format!("there is no action '{}'; there are: {ACTIONS}", other.escape_debug());
+                Err((code::UNKNOWN_ACTION, text))
+            }
+        }
+    }
+
+    fn may_list(&self) -> Result<(), Fault> {
+        match self.listing {
+            true => Ok(()),
+            false => Err((code::FORBIDDEN, "this server does not list connections".into())),
+        }
+    }
+}
+
+const ACTIONS: &str = "broadcast, connections, create, delete, echo, get_connections, ping, presence, \
+                       publish, subscribe, unsubscribe";
+
+fn invalid(text: String) -> Fault {
+    (code::INVALID_PAYLOAD, text)
+}
+
+fn failed(error: Error) -> Fault {
+    (session::code_of(error.kind()), error.to_string())
+}
+
+impl<'a> Asked<'a> {
+    fn read<T: serde::Deserialize<'a>>(&self) -> Result<T, Fault> {
+        read(self.request.payload).map_err(invalid)
+    }
+
+    fn respond(&self, data: &str) -> Answer {
+        Ok(Some(session::response(self.request.id, [data, "", ""])))
+    }
+
+    fn respond_about(&self, channel: &str) -> Answer {
+        let name = session::quoted(channel);
+        Ok(Some(session::response(self.request.id, [r#"{"channel":"#, &name, "}"])))
+    }
+
+    fn echo(&self) -> Answer {
+        let say: Say<'_> = self.read()?;
+        Ok(Some(session::response(self.request.id, [r#"{"echo":"#, say.message.get(), "}"])))
+    }
+
+    fn endpoint(&self) -> Result<Arc<Endpoint>, Fault> {
+        let endpoint = self.service.endpoint(self.connection.path());
+        endpoint.ok_or_else(|| failed(Error::new(ErrorKind::Closed, "the endpoint is gone")))
+    }
+
+    /// One frame for everybody. The sender's notification precedes its response.
+    fn broadcast(&self) -> Answer {
+        let say: Say<'_> = self.read()?;
+        let message = session::broadcast(self.connection.id(), say.message.get());
+        let everyone = &self.endpoint()?.everyone;
+        let reached = self.service.broadcast_frame(everyone, &message).map_err(failed)?;
+        self.respond(&format!(r#"{{"recipients":{reached}}}"#))
+    }
+
+    fn count(&self) -> Answer {
+        let count = self.service.registry().len_at(self.connection.path());
+        self.respond(&format!(r#"{{"count":{count}}}"#))
+    }
+
+    /// The response tells the position that the subscription begins behind, and precedes the first
+    /// message: it is sent under the channel's lock.
+    fn subscribe(&self, max: usize) -> Answer {
+        let named: Named<'_> = self.read()?;
+        let channel = self.service.find(&named.channel).map_err(failed)?;
+        let connection = self.connection;
+        if connection.channel_count() >= max && !connection.is_in(&channel) {
+            let text = format!("there are {max} subscriptions already, as many as may be");
+            return Err((code::LIMIT_EXCEEDED, text));
+        }
+        let name = session::quoted(&named.channel);
+        let tell = |at: crate::wire::Position| {
+            let rest = format!(r#","epoch":{},"offset":{}}}"#, at.epoch, at.offset);
+            session::response(self.request.id, [r#"{"channel":"#, &name, &rest])
+        };
+        connection.join_telling(&channel, tell).map_err(failed)?;
+        Ok(None)
+    }
+
+    fn unsubscribe(&self) -> Answer {
+        let named: Named<'_> = self.read()?;
+        match self.service.hub().get(&named.channel) {
+            Some(channel) if self.service.leave_channel(self.connection, &channel) => {
+                self.respond_about(&named.channel)
+            }
+            _ => {
+                let text = format!("not subscribed to '{}'", named.channel.escape_debug());
+                Err((code::NOT_SUBSCRIBED, text))
+            }
+        }
+    }
+
+    fn publish(&self) -> Answer {
+        let Publish { channel, message, encoding } = self.read()?;
+        let (kind, bytes);
+        let payload = match encoding {
+            Encoding::Text => {
+                kind = MessageKind::Text;
+                message.as_bytes()
+            }
+            Encoding::Base64 => {
+                kind = MessageKind::Binary;
+                bytes = STANDARD
+                    .decode(message.as_bytes())
+                    .map_err(|error| invalid(format!("'message' is not base64: {error}")))?;
+                &bytes
+            }
+        };
+        // As a shard must, without waiting for room: it is a shard that makes room.
+        let published = self
+            .service
+            .check(kind, payload)
+            .and_then(|()| self.service.find(&channel))
+            .and_then(|channel| self.service.publish_to(&channel, &Message::new(kind, payload)))
+            .map_err(failed)?;
+        self.respond(&session::published(published.position, published.subscribers))
+    }
+
+    fn create(&self) -> Answer {
+        let named: Named<'_> = self.read()?;
+        self.service.create_channel(&named.channel).map_err(failed)?;
+        self.respond_about(&named.channel)
+    }
+
+    fn delete(&self) -> Answer {
+        let named: Named<'_> = self.read()?;
+        self.service.delete_channel(&named.channel).map_err(failed)?;
+        self.respond_about(&named.channel)
+    }
+}
