@@ -13,6 +13,7 @@ mod page;
 mod process;
 mod query;
 mod remote;
+pub mod rpc;
 mod service;
 mod shard;
 

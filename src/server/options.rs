@@ -46,6 +46,8 @@ pub struct ServerOptions {
     pub session_path: String,
     pub session_listing: bool,
     pub max_subscriptions: usize,
+    pub rpc_timeout: Duration,
+    pub rpc_max_in_flight: usize,
 }
 
 /// A text that does not show when the options are printed.
@@ -292,6 +294,22 @@ pub const OPTIONS: &[OptionSpec] = &[
         "Channels that a connection of the session dialect may subscribe to.",
     )
     .within("limits"),
+    OptionSpec::integer(
+        "rpc_timeout_ms",
+        1,
+        DAY_MS,
+        "10000",
+        "Time the program has to answer a call before the caller gets an error.",
+    )
+    .within("timeouts"),
+    OptionSpec::integer(
+        "rpc_max_in_flight",
+        1,
+        1 << 20,
+        "10000",
+        "Calls of one connection that may wait for the program's answers.",
+    )
+    .within("limits"),
 ];
 
 impl Default for ServerOptions {
@@ -333,6 +351,8 @@ impl Default for ServerOptions {
             session_path: String::new(),
             session_listing: false,
             max_subscriptions: 0,
+            rpc_timeout: Duration::ZERO,
+            rpc_max_in_flight: 0,
         };
         for spec in OPTIONS {
             let read = options.set(spec.key, spec.default);
@@ -399,6 +419,8 @@ impl ServerOptions {
             "session_path" => Field::Text(&mut self.session_path),
             "session_listing" => Field::Flag(&mut self.session_listing),
             "max_subscriptions" => Field::Size(&mut self.max_subscriptions),
+            "rpc_timeout_ms" => Field::Millis(&mut self.rpc_timeout),
+            "rpc_max_in_flight" => Field::Size(&mut self.rpc_max_in_flight),
             _ => return None,
         })
     }

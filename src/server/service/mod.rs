@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::dialect::Endpoint;
 use super::dialect::packet::Packets;
+use super::rpc::Rpc;
 use super::{Process, ServerOptions};
 use crate::delivery::Delivery;
 use crate::hub::{
@@ -70,6 +71,7 @@ pub struct Service {
     stopped: AtomicBool,
     delivery: Arc<Delivery>,
     packets: Arc<Packets>,
+    rpc: Arc<Rpc>,
     /// In ms since the Unix epoch.
     started_ms: u64,
 }
@@ -103,6 +105,12 @@ impl Service {
         let delivery = Arc::new(Delivery::new(&name, threads, options.delivery_bytes));
         let packets =
             Packets::new(Arc::clone(&delivery), &options.thread_name, options.packet_max_bytes);
+        let rpc = Rpc::new(
+            Arc::clone(&delivery),
+            &options.thread_name,
+            options.rpc_timeout,
+            options.rpc_max_in_flight,
+        );
         let gauges = (0..shards).map(|_| Gauges::default()).collect();
         Self {
             hub,
@@ -116,6 +124,7 @@ impl Service {
             stopped: AtomicBool::new(false),
             delivery,
             packets: Arc::new(packets),
+            rpc: Arc::new(rpc),
             started_ms: now_ms(),
         }
     }
@@ -232,6 +241,11 @@ impl Service {
     /// Where the program's callbacks run.
     pub fn delivery(&self) -> &Arc<Delivery> {
         &self.delivery
+    }
+
+    /// The methods that clients of the session dialect call.
+    pub fn rpc(&self) -> &Arc<Rpc> {
+        &self.rpc
     }
 
     /// The packet dialect.

@@ -24,7 +24,12 @@ fn append_quoted(out: &mut Vec<u8>, text: &str) {
 
 /// A response whose `data` is the JSON that these pieces make: one allocation.
 pub fn response(id: Option<&str>, data: [&str; 3]) -> Message {
-    let [first, second, third] = data.map(str::as_bytes);
+    response_of(id, data.map(str::as_bytes))
+}
+
+/// The same with JSON in bytes.
+pub fn response_of(id: Option<&str>, data: [&[u8]; 3]) -> Message {
+    let [first, second, third] = data;
     let (open, id, comma) = opening(id);
     let kind: &[u8] = br#""type":"response","data":"#;
     Message::from_parts(MessageKind::Text, &[open, id, comma, kind, first, second, third, b"}"])
@@ -39,6 +44,13 @@ pub fn error(id: Option<&str>, code: &str, message: &str) -> Message {
         MessageKind::Text,
         &[open, id, comma, kind, code.as_bytes(), br#","message":"#, message.as_bytes(), b"}}"],
     )
+}
+
+/// The same with an error that is JSON already: an object of `code` and `message`.
+pub fn error_of(id: Option<&str>, error: &[u8]) -> Message {
+    let (open, id, comma) = opening(id);
+    let kind: &[u8] = br#""type":"error","error":"#;
+    Message::from_parts(MessageKind::Text, &[open, id, comma, kind, error, b"}"])
 }
 
 fn opening(id: Option<&str>) -> (&'static [u8], &[u8], &'static [u8]) {
@@ -129,6 +141,10 @@ mod tests {
         assert_eq!(
             text(&error(Some("7"), "c", "say \"no\"")),
             r#"{"id":7,"type":"error","error":{"code":"c","message":"say \"no\""}}"#
+        );
+        assert_eq!(
+            text(&error_of(Some("7"), br#"{"code":"c","message":"m"}"#)),
+            r#"{"id":7,"type":"error","error":{"code":"c","message":"m"}}"#
         );
         assert_eq!(
             text(&error(None, "c", "m")),

@@ -13,7 +13,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 pub use answer::{
-    broadcast, channel_deleted, connected, error, notification, published, quoted, response,
+    broadcast, channel_deleted, connected, error, error_of, notification, published, quoted,
+    response, response_of,
 };
 pub use payload::{Call, Encoding, Named, Page, Presence, Publish, Say, Text, read};
 
@@ -55,6 +56,7 @@ pub mod code {
     pub const NOT_SUBSCRIBED: &str = "not_subscribed";
     pub const LIMIT_EXCEEDED: &str = "limit_exceeded";
     pub const FORBIDDEN: &str = "forbidden";
+    pub const METHOD_NOT_FOUND: &str = "method_not_found";
     pub const BUSY: &str = "busy";
 }
 

@@ -6,6 +6,7 @@
 //! in one order.
 
 mod listing;
+mod rpc;
 
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::{Closure, Endpoint, Handler};
 use crate::hub::Connection;
 use crate::server::Service;
+use crate::server::rpc::Calls;
 use crate::wire::session::{self, Encoding, Named, Publish, Request, Say, code, read};
 use crate::wire::websocket::Message;
 use crate::wire::{Dialect, MessageKind};
@@ -86,7 +88,11 @@ impl Handler for Session {
         }
     }
 
-    fn closed(&self, _: &Arc<Service>, _: &Arc<Connection>, _: &Closure) {}
+    fn closed(&self, _: &Arc<Service>, connection: &Arc<Connection>, _: &Closure) {
+        if let Some(calls) = connection.attachment::<Calls>() {
+            calls.close();
+        }
+    }
 }
 
 impl Session {
@@ -102,6 +108,7 @@ impl Session {
             "create" => asked.create(),
             "delete" => asked.delete(),
             "presence" => self.may_list().and_then(|()| asked.presence()),
+            "rpc" => asked.call(),
             "connections" => self.may_list().and_then(|()| asked.connections()),
             other => {
                 let text =
@@ -120,7 +127,7 @@ impl Session {
 }
 
 const ACTIONS: &str = "broadcast, connections, create, delete, echo, get_connections, ping, presence, \
-                       publish, subscribe, unsubscribe";
+                       publish, rpc, subscribe, unsubscribe";
 
 fn invalid(text: String) -> Fault {
     (code::INVALID_PAYLOAD, text)

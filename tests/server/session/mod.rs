@@ -1,5 +1,7 @@
 //! The session dialect: JSON requests and notifications, as bytes on a socket.
 
+mod rpc;
+
 use std::net::SocketAddr;
 
 use qyun::ErrorKind;
