@@ -21,6 +21,7 @@ const SECTIONS: &[&str] = &[
     "connection",
     "request",
     "packet",
+    "rpc",
     "client",
     "subscription",
     "socket",

@@ -1183,7 +1183,118 @@ qy_status qy_connection_request_async(qy_connection *connection,
 qy_status qy_connection_signal_pull(qy_connection *connection, uint32_t channel);
 
 /* ===========================================================================
- * 11. Client
+ * 11. Remote calls
+ * ===========================================================================
+ *
+ * Methods of this program that clients of the session dialect call with
+ * `{"id":1,"type":"request","action":"rpc","payload":{"method":"add","params":[1,2]}}`. Parameters
+ * and results are JSON. A call is answered once, in its callback or later, from any thread: with a
+ * result or with an error. One that is let go of unanswered gets the error "no_answer", one that is
+ * not answered within `rpc_timeout_ms` the error "timeout".
+ *
+ * Calls of one connection come in order, one at a time; those of different connections may come at
+ * the same time, on `delivery_threads` threads of the server.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdio.h>
+ *
+ * static void on_add(qy_connection *connection, const char *method, const char *params, size_t len,
+ *                    qy_rpc_reply *reply, void *user_data) {
+ *   char text[64], result[64];
+ *   long a, b;
+ *   (void)connection, (void)method, (void)user_data;
+ *   snprintf(text, sizeof text, "%.*s", (int)len, params); // a program would use its JSON library
+ *   if (sscanf(text, "[%ld,%ld]", &a, &b) != 2) {
+ *     qy_rpc_reply_error(reply, "bad_params", "params are [a,b], two numbers");
+ *     return;
+ *   }
+ *   qy_rpc_reply_result(reply, result, (size_t)snprintf(result, sizeof result, "%ld", a + b));
+ * }
+ *
+ * int main(void) {
+ *   qy_server *server = NULL;
+ *   if (qy_server_start(NULL, &server) != QY_OK) return 1;
+ *   qy_server_on_rpc(server, "add", QY_DELIVER_THREAD, on_add, NULL, NULL);
+ *   getchar();
+ *   qy_server_free(server);
+ *   return 0;
+ * }
+ * ```
+ */
+
+/** The right to answer one call, once. */
+typedef struct qy_rpc_reply qy_rpc_reply;
+
+/**
+ * Answers a call of `method`, which is NUL-terminated. `params` is JSON of `len` bytes, never NULL
+ * and not NUL-terminated, "null" when the client gave none. All arguments are valid until the call
+ * returns; to answer later, take qy_rpc_reply_clone.
+ */
+typedef void (*qy_rpc_callback)(qy_connection *connection,
+                                const char *method,
+                                const char *params,
+                                size_t len,
+                                qy_rpc_reply *reply,
+                                void *user_data);
+
+/**
+ * Calls `callback` for every call of `method` by a client of the session dialect, in place of what
+ * was registered for it before; NULL only removes that. A method's name has 1 to 255 bytes and no
+ * control characters. `delivery` is QY_DELIVER_THREAD or QY_DELIVER_INLINE. `drop` (or NULL) runs
+ * when the callback was replaced or removed, or the server stopped, and no call of it runs or will
+ * run.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_CLOSED when the server was stopped, QY_ERR_INVALID_NAME, QY_ERR_INVALID_UTF8,
+ * QY_ERR_INVALID_ARGUMENT for a delivery that does not exist.
+ */
+qy_status qy_server_on_rpc(qy_server *server,
+                           const char *method,
+                           int32_t delivery,
+                           qy_rpc_callback callback,
+                           void *user_data,
+                           qy_drop_callback drop);
+
+/**
+ * Makes another handle of a reply, to answer after the callback has returned. `*out` is the
+ * caller's, to be freed with qy_rpc_reply_free.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: none of its own.
+ */
+qy_status qy_rpc_reply_clone(const qy_rpc_reply *reply, qy_rpc_reply **out);
+
+/**
+ * Answers the call with a result: `json` is JSON of `len` bytes, which are copied.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_ARGUMENT for what is no JSON, after which another answer may be given, and
+ * when the call is answered already; QY_ERR_CLOSED when its time is over or its client is gone.
+ */
+qy_status qy_rpc_reply_result(qy_rpc_reply *reply, const char *json, size_t len);
+
+/**
+ * Answers the call with an error: `code`, which is not empty, for programs and `message` for people.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_ARGUMENT for an empty code and when the call is answered already;
+ * QY_ERR_INVALID_UTF8; QY_ERR_CLOSED when its time is over or its client is gone.
+ */
+qy_status qy_rpc_reply_error(qy_rpc_reply *reply,
+                             const char *code,
+                             const char *message);
+
+/**
+ * Frees a handle that qy_rpc_reply_clone made; NULL is allowed. A call that is not answered and has
+ * no handle left gets the error "no_answer".
+ *
+ * Threads: any, when no other call uses it. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+void qy_rpc_reply_free(qy_rpc_reply *reply);
+
+/* ===========================================================================
+ * 12. Client
  * ===========================================================================
  *
  * One handle, one connection, any number of subscriptions (next section). It connects in the
@@ -1354,7 +1465,7 @@ qy_status qy_client_close(qy_client *client);
 void qy_client_free(qy_client *client);
 
 /* ===========================================================================
- * 12. Subscriptions
+ * 13. Subscriptions
  * ===========================================================================
  *
  * A subscription brings a channel's messages either to a callback or to whoever asks for them: with
@@ -1570,7 +1681,7 @@ qy_status qy_subscription_close_wait(qy_subscription *subscription, uint32_t tim
 void qy_subscription_free(qy_subscription *subscription);
 
 /* ===========================================================================
- * 13. Sockets
+ * 14. Sockets
  * ===========================================================================
  *
  * One WebSocket to any server, for programs that handle the frames themselves: URL, request headers,
@@ -1855,7 +1966,7 @@ qy_status qy_socket_close_wait(qy_socket *socket, uint32_t timeout_ms);
 void qy_socket_free(qy_socket *socket);
 
 /* ===========================================================================
- * 14. Taking a socket's events
+ * 15. Taking a socket's events
  * ===========================================================================
  *
  * The other way than callbacks, for a socket that was opened without: with a timeout, many at a time,
@@ -1944,7 +2055,7 @@ qy_status qy_socket_fd(qy_socket *socket,
                        int *out);
 
 /* ===========================================================================
- * 15. Log
+ * 16. Log
  * ===========================================================================
  *
  * The library prints nothing. What it has to say goes to a callback, if there is one.
@@ -2017,7 +2128,7 @@ qy_status qy_set_log_callback(int32_t max_level,
                               qy_drop_callback drop);
 
 /* ===========================================================================
- * 16. Shutdown
+ * 17. Shutdown
  * ===========================================================================
  *
  * The library has no thread before the first open and none after a shutdown. A program that ends

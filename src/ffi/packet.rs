@@ -181,7 +181,7 @@ impl From<PacketCounters> for qy_packet_counters {
     }
 }
 
-fn mode(delivery: i32) -> Outcome<Mode> {
+pub(super) fn mode(delivery: i32) -> Outcome<Mode> {
     match delivery {
         QY_DELIVER_THREAD => Ok(Mode::Thread),
         QY_DELIVER_INLINE => Ok(Mode::Inline),

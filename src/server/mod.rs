@@ -217,6 +217,7 @@ impl Server {
         // The callbacks have been told of every end.
         self.service.delivery().stop();
         self.service.packets().stop();
+        self.service.rpc().stop();
         calls_done && self.control.was_clean()
     }
 }

@@ -271,6 +271,19 @@ impl Rpc {
     }
 }
 
+impl Rpc {
+    /// The server has stopped: every registration is dropped, and no call can be made any more.
+    pub(in crate::server) fn stop(&self) {
+        self.clock.stop();
+        let methods = {
+            let mut methods = self.methods.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *methods)
+        };
+        // Outside the lock, as everywhere here.
+        drop(methods);
+    }
+}
+
 impl Calls {
     /// The connection has ended: so have its calls.
     pub fn close(&self) {

@@ -214,19 +214,26 @@ static inline int raw_listen(qy_server *server) {
   return fd;
 }
 
-/* A client of the packet dialect, outside the library. `query` names it, such as "uid=1". */
-static inline int raw_join(qy_server *server, const char *query) {
+/* A WebSocket at `target`, outside the library. */
+static inline int raw_websocket(qy_server *server, const char *target) {
   char head[1024];
   int fd = raw_connect(server);
   snprintf(head, sizeof head,
-           "GET /join?%s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+           "GET %s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-           query);
+           target);
   raw_send(fd, head);
   raw_read_head(fd, head, sizeof head);
   CHECK(strncmp(head, "HTTP/1.1 101 ", 13) == 0);
   return fd;
+}
+
+/* A client of the packet dialect, outside the library. `query` names it, such as "uid=1". */
+static inline int raw_join(qy_server *server, const char *query) {
+  char target[512];
+  snprintf(target, sizeof target, "/join?%s", query);
+  return raw_websocket(server, target);
 }
 
 /* Sends a packet with at most 100 bytes of text. */
@@ -266,6 +273,45 @@ static inline uint32_t raw_expect_packet(int fd, uint32_t protocol, const char *
   }
   CHECK(numbers[0] == protocol);
   return numbers[1];
+}
+
+/* Sends a text message of at most 250 bytes. */
+static inline void raw_say(int fd, const char *text) {
+  unsigned char frame[260] = {0x81};
+  size_t len = strlen(text), head = len < 126 ? 6 : 8;
+  CHECK(len <= 250);
+  frame[1] = (unsigned char)(0x80 | (len < 126 ? len : 126));
+  if (len >= 126) frame[3] = (unsigned char)len; /* the mask is 0 */
+  memcpy(frame + head, text, len);
+  CHECK(send(fd, frame, head + len, MSG_NOSIGNAL) == (ssize_t)(head + len));
+}
+
+/* Reads the next text message, which is this one. */
+static inline void raw_expect(int fd, const char *text) {
+  unsigned char bytes[256];
+  size_t len = strlen(text);
+  CHECK(len <= 125);
+  do { /* pings have no payload */
+    raw_read(fd, bytes, 2);
+  } while (bytes[0] == 0x89);
+  CHECK(bytes[0] == 0x81 && bytes[1] <= 125);
+  size_t got = bytes[1];
+  raw_read(fd, bytes, got);
+  bytes[got] = 0;
+  if (got != len || memcmp(bytes, text, len) != 0)
+    kit_fail(__FILE__, __LINE__, text, (const char *)bytes);
+}
+
+/* A client of the session dialect that has read its first message. */
+static inline int raw_session(qy_server *server) {
+  const char *first = "{\"type\":\"notification\",\"data\":{\"event\":\"connected\"";
+  unsigned char bytes[128];
+  int fd = raw_websocket(server, "/ws");
+  raw_read(fd, bytes, 2);
+  CHECK(bytes[0] == 0x81 && bytes[1] <= 125);
+  raw_read(fd, bytes, bytes[1]);
+  CHECK(memcmp(bytes, first, strlen(first)) == 0);
+  return fd;
 }
 
 /* Closes with a reset instead of an orderly end. */

@@ -36,6 +36,8 @@ static qy_socket_counters socket_counters;
 static qy_packet_counters packet_counters;
 static qy_connection *new_connection;
 static qy_reply *new_reply;
+static qy_rpc_reply *rpc_reply;
+static qy_rpc_reply *new_rpc_reply;
 static qy_response *response;
 
 static void dirty(void *memory, size_t size) {
@@ -54,6 +56,7 @@ static void dirty_all(void) {
   dirty(&packet_counters, sizeof packet_counters);
   new_connection = (qy_connection *)&at;
   new_reply = (qy_reply *)&at;
+  new_rpc_reply = (qy_rpc_reply *)&at;
   response = (qy_response *)&at;
   new_options = (qy_options *)&at;
   new_server = (qy_server *)&at;
@@ -285,6 +288,43 @@ static void packets(void) {
   close(fd);
 }
 
+static void on_rpc(qy_connection *from, const char *method, const char *params, size_t len,
+                   qy_rpc_reply *to, void *user_data) {
+  (void)from, (void)method, (void)params, (void)len, (void)user_data;
+  CHECK_OK(qy_rpc_reply_clone(to, &rpc_reply));
+  gate_pass(&joined);
+}
+
+static void calls(void) {
+  unsigned long before = gate_count(&joined);
+  drops = 0;
+  REFUSED(qy_server_on_rpc, server, NULL, "m", QY_DELIVER_THREAD, on_rpc, buf, on_drop);
+  REFUSED(qy_server_on_rpc, method, server, NULL, QY_DELIVER_THREAD, on_rpc, buf, on_drop);
+  CHECK(drops == 2);
+  ALLOWED(qy_server_on_rpc, drop, QY_OK, server, "m", QY_DELIVER_THREAD, on_rpc, buf, NULL);
+  ALLOWED(qy_server_on_rpc, user_data, QY_OK, server, "m", QY_DELIVER_THREAD, on_rpc, NULL, on_drop);
+  ALLOWED(qy_server_on_rpc, callback, QY_OK, server, "m", QY_DELIVER_THREAD, NULL, buf, on_drop);
+  CHECK(drops == 4);
+  CHECK_STATUS(qy_server_on_rpc(server, "m", 2, on_rpc, buf, on_drop), QY_ERR_INVALID_ARGUMENT);
+  CHECK(drops == 5);
+
+  CHECK_OK(qy_server_on_rpc(server, "m", QY_DELIVER_INLINE, on_rpc, NULL, NULL));
+  int fd = raw_session(server);
+  raw_say(fd, "{\"type\":\"request\",\"action\":\"rpc\",\"payload\":{\"method\":\"m\"}}");
+  CHECK(gate_reached(&joined, before + 1));
+  REFUSED(qy_rpc_reply_clone, reply, NULL, &new_rpc_reply);
+  CHECK(new_rpc_reply == NULL);
+  REFUSED(qy_rpc_reply_clone, out, rpc_reply, NULL);
+  REFUSED(qy_rpc_reply_result, reply, NULL, "1", 1);
+  REFUSED(qy_rpc_reply_result, json, rpc_reply, NULL, 1);
+  REFUSED(qy_rpc_reply_error, reply, NULL, "code", "message");
+  REFUSED(qy_rpc_reply_error, code, rpc_reply, NULL, "message");
+  REFUSED(qy_rpc_reply_error, message, rpc_reply, "code", NULL);
+  HARMLESS(qy_rpc_reply_free, reply, qy_rpc_reply_free(NULL));
+  qy_rpc_reply_free(rpc_reply);
+  close(fd);
+}
+
 static void clients(void) {
   REFUSED(qy_client_open, host, NULL, NULL, &new_client);
   CHECK(new_client == NULL);
@@ -457,6 +497,7 @@ int main(void) {
   option();
   servers();
   packets();
+  calls();
   clients();
   subscriptions();
   sockets();

@@ -231,6 +231,26 @@ static void in_a_packet_handler(int32_t delivery) {
   close(fd);
 }
 
+static void on_call(qy_connection *connection, const char *method, const char *params, size_t len,
+                    qy_rpc_reply *reply, void *user_data) {
+  qy_rpc_reply *later = NULL;
+  (void)connection, (void)params, (void)len, (void)user_data;
+  CHECK_STATUS(qy_shutdown(PATIENCE_MS), QY_ERR_WOULD_DEADLOCK);
+  CHECK_OK(qy_server_on_rpc(server, method, QY_DELIVER_THREAD, NULL, NULL, NULL));
+  CHECK_OK(qy_rpc_reply_clone(reply, &later));
+  CHECK_OK(qy_rpc_reply_error(later, "c", "m"));
+  CHECK_STATUS(qy_rpc_reply_result(reply, "1", 1), QY_ERR_INVALID_ARGUMENT);
+  qy_rpc_reply_free(later);
+}
+
+static void in_a_method(int32_t delivery) {
+  CHECK_OK(qy_server_on_rpc(server, "m", delivery, on_call, NULL, NULL));
+  int fd = raw_session(server);
+  raw_say(fd, "{\"id\":1,\"type\":\"request\",\"action\":\"rpc\",\"payload\":{\"method\":\"m\"}}");
+  raw_expect(fd, "{\"id\":1,\"type\":\"error\",\"error\":{\"code\":\"c\",\"message\":\"m\"}}");
+  close(fd);
+}
+
 static void on_event(const qy_event *event, void *user_data) {
   struct call *call = user_data;
   qy_batch *batch = NULL;
@@ -293,6 +313,8 @@ int main(void) {
   in_a_callback(QY_DELIVER_INLINE);
   in_a_packet_handler(QY_DELIVER_THREAD);
   in_a_packet_handler(QY_DELIVER_INLINE);
+  in_a_method(QY_DELIVER_THREAD);
+  in_a_method(QY_DELIVER_INLINE);
 
   CHECK_OK(qy_listen_channel(host, "test", stop_self, NULL));
   publish(server, "stop");
