@@ -285,7 +285,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         "true",
         "Let clients of the session dialect list connections and the members of channels.",
     )
-    .within("dialects"),
+    .within("dialects")
+    .live(),
     OptionSpec::integer(
         "max_subscriptions",
         1,
@@ -293,7 +294,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         "1000",
         "Channels that a connection of the session dialect may subscribe to.",
     )
-    .within("limits"),
+    .within("limits")
+    .live(),
     OptionSpec::integer(
         "rpc_timeout_ms",
         1,

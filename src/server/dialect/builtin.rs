@@ -21,12 +21,11 @@ pub(in crate::server) fn install(service: &Arc<Service>) -> Result<()> {
         let handler = gateway::Dialect::new(&options);
         service.add_endpoint(&options.gateway_path, limits, Arc::new(handler))?;
     }
-
     if !options.session_path.is_empty() {
         // A message within the limit has room for its JSON around it, for base64 and for escapes.
         let max_message_bytes = options.max_message_bytes.saturating_mul(2).saturating_add(4096);
         let limits = EndpointOptions { max_message_bytes, ..limits(service) };
-        service.add_endpoint(&options.session_path, limits, Arc::new(Session::new(service)))?;
+        service.add_endpoint(&options.session_path, limits, Arc::new(Session))?;
     }
     Ok(())
 }
@@ -39,7 +38,8 @@ fn limits(service: &Service) -> EndpointOptions {
         ping_interval: options.ping_interval,
         pong_wait: options.pong_wait,
         origins: options.origins.clone(),
-        compression: options.compression,
+        // If the server does.
+        compression: true,
         ..EndpointOptions::default()
     }
 }

@@ -61,7 +61,10 @@ impl Asked<'_> {
         self.respond(&data)
     }
 
-    fn may_be_long(&self) -> Result<(), Fault> {
+    fn may_list(&self) -> Result<(), Fault> {
+        if !self.service.options().session_listing {
+            return Err((code::FORBIDDEN, "this server does not list connections".into()));
+        }
         match self.service.hub().is_congested() {
             true => Err((code::BUSY, "the server is busy; ask again".into())),
             false => Ok(()),
@@ -69,7 +72,7 @@ impl Asked<'_> {
     }
 
     pub(super) fn connections(&self) -> Answer {
-        self.may_be_long()?;
+        self.may_list()?;
         let page: Page<'_> = self.read()?;
         let limit = limit(page.limit)?;
         let after = page.after.as_deref();
@@ -100,7 +103,7 @@ impl Asked<'_> {
     }
 
     pub(super) fn presence(&self) -> Answer {
-        self.may_be_long()?;
+        self.may_list()?;
         let Presence { channel: name, after, limit: asked } = self.read()?;
         let limit = limit(asked)?;
         let after = match after {

@@ -27,12 +27,9 @@ type Fault = (&'static str, String);
 /// The answer to a request; `None` is one that is sent already, or later.
 type Answer = Result<Option<Message>, Fault>;
 
-/// The session dialect of one server.
+/// The session dialect.
 #[derive(Debug)]
-pub(super) struct Session {
-    max_subscriptions: usize,
-    listing: bool,
-}
+pub(super) struct Session;
 
 /// One request and what it needs.
 #[derive(Clone, Copy)]
@@ -40,13 +37,6 @@ struct Asked<'a> {
     service: &'a Arc<Service>,
     connection: &'a Arc<Connection>,
     request: &'a Request<'a>,
-}
-
-impl Session {
-    pub(super) fn new(service: &Service) -> Self {
-        let options = service.options();
-        Self { max_subscriptions: options.max_subscriptions, listing: options.session_listing }
-    }
 }
 
 impl Handler for Session {
@@ -74,7 +64,7 @@ impl Handler for Session {
             }
             MessageKind::Text => match session::parse(data) {
                 Ok(request) => {
-                    let answer = self.answer(Asked { service, connection, request: &request });
+                    let answer = Asked { service, connection, request: &request }.answer();
                     answer.unwrap_or_else(|(code, text)| {
                         Some(session::error(request.id, code, &text))
                     })
@@ -95,33 +85,26 @@ impl Handler for Session {
     }
 }
 
-impl Session {
-    fn answer(&self, asked: Asked<'_>) -> Answer {
-        match &*asked.request.action {
-            "echo" => asked.echo(),
-            "broadcast" => asked.broadcast(),
-            "get_connections" => asked.count(),
-            "ping" => asked.respond("{}"),
-            "subscribe" => asked.subscribe(self.max_subscriptions),
-            "unsubscribe" => asked.unsubscribe(),
-            "publish" => asked.publish(),
-            "create" => asked.create(),
-            "delete" => asked.delete(),
-            "presence" => self.may_list().and_then(|()| asked.presence()),
-            "rpc" => asked.call(),
-            "connections" => self.may_list().and_then(|()| asked.connections()),
+impl Asked<'_> {
+    fn answer(&self) -> Answer {
+        match &*self.request.action {
+            "echo" => self.echo(),
+            "broadcast" => self.broadcast(),
+            "get_connections" => self.count(),
+            "ping" => self.respond("{}"),
+            "subscribe" => self.subscribe(),
+            "unsubscribe" => self.unsubscribe(),
+            "publish" => self.publish(),
+            "create" => self.create(),
+            "delete" => self.delete(),
+            "presence" => self.presence(),
+            "connections" => self.connections(),
+            "rpc" => self.call(),
             other => {
                 let text =
                     format!("there is no action '{}'; there are: {ACTIONS}", other.escape_debug());
                 Err((code::UNKNOWN_ACTION, text))
             }
-        }
-    }
-
-    fn may_list(&self) -> Result<(), Fault> {
-        match self.listing {
-            true => Ok(()),
-            false => Err((code::FORBIDDEN, "this server does not list connections".into())),
         }
     }
 }
@@ -177,7 +160,8 @@ impl<'a> Asked<'a> {
 
     /// The response tells the position that the subscription begins behind, and precedes the first
     /// message: it is sent under the channel's lock.
-    fn subscribe(&self, max: usize) -> Answer {
+    fn subscribe(&self) -> Answer {
+        let max = self.service.options().max_subscriptions;
         let named: Named<'_> = self.read()?;
         let channel = self.service.find(&named.channel).map_err(failed)?;
         let connection = self.connection;
