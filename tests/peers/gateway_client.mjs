@@ -10,17 +10,17 @@ import { join } from 'node:path';
 
 const require = createRequire(`${process.env.QYUN_PEERS_NODE}/`);
 const [mode, url, address] = process.argv.slice(2);
-const tell = (kind, hex) => console.log(`${kind} ${hex}`);
-const commands = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+const commands = createInterface({ input: process.stdin });
+const tell = (kind, hex) => {
+  console.log(`${kind} ${hex}`);
+  if (kind === 'closed') commands.close();
+};
 
 async function node() {
   const WebSocket = require('ws');
   const socket = new WebSocket(url);
   socket.on('message', (data, isBinary) => tell(isBinary ? 'binary' : 'text', data.toString('hex')));
-  socket.on('close', (code) => {
-    tell('closed', code);
-    process.stdin.destroy();
-  });
+  socket.on('close', (code) => tell('closed', code));
   for await (const line of commands) {
     const [kind, hex] = line.split(' ');
     if (kind === 'close') socket.close(1000);
@@ -38,10 +38,7 @@ async function browser() {
   });
   try {
     const page = browser.pages()[0] ?? (await browser.newPage());
-    await page.exposeFunction('tell', (kind, hex) => {
-      tell(kind, hex);
-      if (kind === 'closed') process.stdin.destroy();
-    });
+    await page.exposeFunction('tell', tell);
     await page.goto(address);
     await page.evaluate((url) => {
       const hex = (bytes) => [...bytes].map((b) => b.toString(16).padStart(2, '0')).join('');

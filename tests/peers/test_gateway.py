@@ -56,7 +56,8 @@ class Python:
     """Python's websockets."""
 
     def __init__(self, server: Server) -> None:
-        self.socket = connect(f"{server.ws}/")
+        self.stack = contextlib.ExitStack()
+        self.socket = self.stack.enter_context(connect(f"{server.ws}/"))
         self.id = text(self.receive())
 
     def receive(self) -> str | bytes:
@@ -73,7 +74,7 @@ class Python:
         return closed.value.rcvd.code
 
     def close(self) -> None:
-        self.socket.close()
+        self.stack.close()
 
 
 class Program:
