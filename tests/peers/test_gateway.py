@@ -53,11 +53,14 @@ class Client(Protocol):
 
 
 class Python:
-    """Python's websockets."""
+    """Python's websockets, which offers permessage-deflate."""
 
     def __init__(self, server: Server) -> None:
         self.stack = contextlib.ExitStack()
         self.socket = self.stack.enter_context(connect(f"{server.ws}/"))
+        assert self.socket.response is not None
+        extensions = self.socket.response.headers["Sec-WebSocket-Extensions"]
+        assert extensions.startswith("permessage-deflate")
         self.id = text(self.receive())
 
     def receive(self) -> str | bytes:

@@ -18,6 +18,7 @@ use crate::kit::PATIENCE;
 pub type Failure = (u32, String);
 
 pub const INVALID_ARGUMENT: u32 = 3;
+pub const NOT_FOUND: u32 = 5;
 pub const UNIMPLEMENTED: u32 = 12;
 pub const UNAVAILABLE: u32 = 14;
 

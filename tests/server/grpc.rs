@@ -9,7 +9,7 @@ use qyun::ErrorKind;
 use qyun::server::{Server, ServerOptions};
 
 use crate::caller::{
-    Caller, Field, INVALID_ARGUMENT, UNAVAILABLE, UNIMPLEMENTED, read, string, strings,
+    Caller, Field, INVALID_ARGUMENT, NOT_FOUND, UNAVAILABLE, UNIMPLEMENTED, read, string, strings,
 };
 use crate::kit::{PATIENCE, server};
 
@@ -70,9 +70,15 @@ fn an_address_in_use_is_an_error_that_names_the_option() {
 }
 
 #[test]
-fn health_is_serving() {
+fn health_is_serving_of_all_and_of_each_method() {
     let server = server(&[LOCAL]);
-    assert_eq!(caller(&server).call(HEALTH, &[]), Ok(vec![(1, Field::Number(1))]));
+    let mut caller = caller(&server);
+    let serving = Ok(vec![(1, Field::Number(1))]);
+    assert_eq!(caller.call(HEALTH, &[]), serving);
+    for method in METHODS {
+        assert_eq!(caller.call(HEALTH, &[&format!("proto.{method}")]), serving);
+    }
+    assert_eq!(caller.call(HEALTH, &["proto.Nothing"]).unwrap_err().0, NOT_FOUND);
 }
 
 #[test]

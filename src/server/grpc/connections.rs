@@ -49,6 +49,7 @@ pub(super) async fn serve(
             return false;
         }
     };
+    router.declare_healthy().await;
     let router = Arc::new(router);
     let (stopping, watching) = watch::channel(false);
     let mut connections = JoinSet::new();

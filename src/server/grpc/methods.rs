@@ -10,6 +10,7 @@ use tonic::codegen::Service as Tower;
 use tonic::codegen::http::{Request, Response};
 use tonic::server::Grpc;
 
+use super::schema::PACKAGE;
 use super::wire::{Arguments, Protobuf, Reply};
 use crate::hub::{Connection, Filter};
 use crate::server::Service;
@@ -41,7 +42,8 @@ pub(super) enum Run {
 
 /// The method at a path.
 pub(super) fn find(path: &str) -> Option<&'static Method> {
-    let (service, name) = path.strip_prefix("/proto.")?.split_once('/')?;
+    let path = path.strip_prefix('/')?.strip_prefix(PACKAGE)?.strip_prefix('.')?;
+    let (service, name) = path.split_once('/')?;
     METHODS.iter().find(|method| method.name == name && name == service)
 }
 

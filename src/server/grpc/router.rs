@@ -13,9 +13,12 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{HeaderMap, Request, Response};
 use tonic::codegen::{BoxFuture, Bytes, Service as Tower};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 
 use super::connections::{Stopping, stopped};
-use super::{methods, schema};
+use super::methods::{self, METHODS};
+use super::schema;
 use crate::server::{ServerOptions, Service, remote};
 use crate::{Error, ErrorKind, Result};
 
@@ -29,6 +32,7 @@ pub(super) struct Router {
     /// Who may call; nobody in it is everybody.
     allowed: Vec<IpNet>,
     foreign: Vec<(&'static str, Foreign)>,
+    health: HealthReporter,
 }
 
 impl fmt::Debug for Router {
@@ -45,7 +49,7 @@ impl Router {
                 .register_file_descriptor_set(schema::descriptors())
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         };
-        let (_, health) = tonic_health::server::health_reporter();
+        let (reporter, health) = tonic_health::server::health_reporter();
         let foreign = vec![
             ("/grpc.health.v1.Health/", foreign(health)),
             (
@@ -58,7 +62,15 @@ impl Router {
             ),
         ];
         let allowed = remote::networks("grpc_allow", &service.options().grpc_allow.join(","))?;
-        Ok(Self { service, allowed, foreign })
+        Ok(Self { service, allowed, foreign, health: reporter })
+    }
+
+    /// Tells health that every method is served; that the server is, it knows.
+    pub(super) async fn declare_healthy(&self) {
+        for method in METHODS {
+            let service = format!("{}.{}", schema::PACKAGE, method.name);
+            self.health.set_service_status(service, ServingStatus::Serving).await;
+        }
     }
 
     pub(super) fn options(&self) -> Arc<ServerOptions> {

@@ -10,7 +10,7 @@ use prost_types::{
 use super::methods::{METHODS, Method, Run};
 
 /// The protobuf package.
-const PACKAGE: &str = "proto";
+pub(super) const PACKAGE: &str = "proto";
 
 /// Every message and service.
 pub(super) fn descriptors() -> FileDescriptorSet {
