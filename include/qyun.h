@@ -650,6 +650,15 @@ qy_status qy_server_address(const qy_server *server, char *buf, size_t cap, size
 qy_status qy_server_port(const qy_server *server, uint16_t *out);
 
 /**
+ * Tells the port of the server's gRPC, which `grpc_listen` switches on: the real one where 0 was
+ * asked for.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_NOT_FOUND when the server has no gRPC.
+ */
+qy_status qy_server_grpc_port(const qy_server *server, uint16_t *out);
+
+/**
  * Creates a channel.
  *
  * Threads: any. Blocks: never. In callbacks: yes.

@@ -475,6 +475,11 @@ class server {
     std::uint16_t port = 0;
     return qy_server_port(get(), &port) == QY_OK ? port : std::uint16_t{0};
   }
+  /// The real port of its gRPC; 0 when it has none, or is moved from.
+  std::uint16_t grpc_port() const noexcept {
+    std::uint16_t port = 0;
+    return qy_server_grpc_port(get(), &port) == QY_OK ? port : std::uint16_t{0};
+  }
 
   result<void> try_create_channel(std::string_view name) const noexcept {
     return detail::named(name,

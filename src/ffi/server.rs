@@ -293,6 +293,31 @@ pub unsafe extern "C" fn qy_server_port(server: *const qy_server, out: *mut u16)
     })
 }
 
+/// Tells the port of the server's gRPC, which `grpc_listen` switches on: the real one where 0 was
+/// asked for.
+///
+/// Threads: any. Blocks: never. In callbacks: yes.
+/// Errors: QY_ERR_NOT_FOUND when the server has no gRPC.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn qy_server_grpc_port(server: *const qy_server, out: *mut u16) -> qy_status {
+    // SAFETY: NULL or valid for writes, by the header's rules.
+    unsafe { clear(out) };
+    guard("qy_server_grpc_port", || {
+        // SAFETY: as above; `server` is NULL or live.
+        unsafe {
+            on_object(server, "server", |server| {
+                let out = output(out, "out")?;
+                let address = server.running.server.grpc_addr().ok_or_else(|| {
+                    let text = "the server has no gRPC: the option 'grpc_listen' gives it one";
+                    crate::Error::new(crate::ErrorKind::NotFound, text)
+                })?;
+                *out = address.port();
+                Ok(())
+            })
+        }
+    })
+}
+
 /// Creates a channel.
 ///
 /// Threads: any. Blocks: never. In callbacks: yes.

@@ -52,6 +52,16 @@ int main(void) {
   qy_server_free(other);
   qy_options_free(options);
 
+  uint16_t port = 0;
+  CHECK_OK(qy_options_new(QY_OPTIONS_SERVER, &options));
+  CHECK_OK(qy_options_set(options, "listen", "127.0.0.1:0"));
+  CHECK_OK(qy_options_set(options, "grpc_listen", "127.0.0.1:0"));
+  CHECK_OK(qy_server_start(options, &other));
+  CHECK_OK(qy_server_grpc_port(other, &port));
+  CHECK(port != 0);
+  qy_server_free(other);
+  qy_options_free(options);
+
   CHECK_OK(qy_options_new(QY_OPTIONS_CLIENT, &options));
   CHECK_STATUS(qy_server_start(options, &other), QY_ERR_INVALID_ARGUMENT);
   check_error("QY_OPTIONS_SERVER");

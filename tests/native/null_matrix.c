@@ -159,6 +159,9 @@ static void servers(void) {
   REFUSED(qy_server_port, server, NULL, &port);
   CHECK(port == 0);
   REFUSED(qy_server_port, out, server, NULL);
+  REFUSED(qy_server_grpc_port, server, NULL, &port);
+  CHECK(port == 0);
+  REFUSED(qy_server_grpc_port, out, server, NULL);
   REFUSED(qy_server_create_channel, server, NULL, "x");
   REFUSED(qy_server_create_channel, name, server, NULL);
   REFUSED(qy_server_delete_channel, server, NULL, "x");

@@ -65,6 +65,7 @@ static void servers(void) {
   qy_server *other = a_server();
   CHECK_OK(qy_server_address(other, text, sizeof text, NULL));
   CHECK_OK(qy_server_port(other, &port));
+  CHECK_STATUS(qy_server_grpc_port(other, &port), QY_ERR_NOT_FOUND);
   CHECK_OK(qy_server_last_error(other, text, sizeof text, NULL));
   CHECK_OK(qy_server_stop(other, 100));
   qy_server_free(other);

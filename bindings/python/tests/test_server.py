@@ -19,6 +19,14 @@ def test_it_says_where_it_listens(server: qyun.Server) -> None:
     assert server.address in repr(server)
 
 
+def test_it_says_where_its_grpc_listens() -> None:
+    with qyun.Server(listen="127.0.0.1:0") as server:
+        assert server.grpc_port is None
+    with qyun.Server(listen="127.0.0.1:0", grpc_listen="127.0.0.1:0") as server:
+        assert server.grpc_port not in (None, 0, server.port)
+    assert server.grpc_port is not None, "also after it stopped"
+
+
 def test_two_servers_in_one_process_have_their_own_channels(server: qyun.Server) -> None:
     with qyun.Server(listen="127.0.0.1:0") as other:
         assert other.port != server.port

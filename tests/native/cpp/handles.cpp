@@ -40,7 +40,10 @@ TEST(the_loaded_library_is_the_headers) {
 
 TEST(a_server_says_where_it_listens) {
   const auto server = start();
-  CHECK(server.port() != 0);
+  CHECK(server.port() != 0 && server.grpc_port() == 0);
+  const auto local = "127.0.0.1:0";
+  const auto with_grpc = qyun::server::try_start({{"listen", local}, {"grpc_listen", local}});
+  CHECK(with_grpc && with_grpc->grpc_port() != 0 && with_grpc->grpc_port() != with_grpc->port());
   CHECK(server.address() == "127.0.0.1:" + std::to_string(server.port()));
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 from . import _callbacks, _native
 from ._errors import InvalidName
 from ._handle import Payload, milliseconds, owned, payload
-from ._native import ERR_TIMEOUT, OPTIONS_SERVER, bytes_at, check, lib, name_of
+from ._native import ERR_NOT_FOUND, ERR_TIMEOUT, OPTIONS_SERVER, bytes_at, check, lib, name_of
 from ._options import OptionValue, built
 from ._packet import PacketServer
 from ._types import ChannelInfo, Position, ServerCounters
@@ -37,6 +37,15 @@ class Server(PacketServer):
         self._at_exit: list[int] = []
         owned(self, self._handle, functools.partial(_free, self._at_exit))
         self._address = _native.text_of(lib.qy_server_address, self._handle)
+        self._grpc_port = self._find_grpc_port()
+
+    def _find_grpc_port(self) -> int | None:
+        port = ctypes.c_uint16()
+        status = lib.qy_server_grpc_port(self._handle, ctypes.byref(port))
+        if status == ERR_NOT_FOUND:
+            return None
+        check(status)
+        return port.value
 
     def _called(self) -> None:
         if not self._at_exit:
@@ -52,6 +61,11 @@ class Server(PacketServer):
     def port(self) -> int:
         """The real port, also after it stopped."""
         return int(self._address.rpartition(":")[2])
+
+    @property
+    def grpc_port(self) -> int | None:
+        """The real port of its gRPC, also after it stopped; ``None`` without ``grpc_listen``."""
+        return self._grpc_port
 
     def create_channel(self, name: str) -> None:
         """Creates a channel; :class:`ChannelExists` if there is one of that name."""
