@@ -217,6 +217,9 @@ fn the_server_asks_with_odd_numbers_and_matches_the_answers() {
     drop(client);
     let (number, outcome) = next(&told);
     assert_eq!((number, outcome.unwrap_err().kind()), (2, ErrorKind::Closed));
+    // Who is told of the end finds the connection closed.
+    assert_eq!(packets(&server).send(&target, 1, b"").unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(packets(&server).signal(&target, 1).unwrap_err().kind(), ErrorKind::Closed);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The shards' side of the packet dialect.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::{Arc, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -96,6 +96,8 @@ impl Handler for Dialect {
         closure: &Closure,
     ) -> bool {
         let Some(peer) = connection.attachment::<Peer>() else { return false };
+        // Before the requests end, so that who is told of one finds the connection closed.
+        peer.ended.store(true, SeqCst);
         peer.requests.close(closed());
         let Some(Registration { mode: Mode::Thread, function }) = self.observer() else {
             return false;

@@ -8,7 +8,7 @@ mod handler;
 mod peer;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -193,7 +193,6 @@ impl Packets {
     /// Sends a one-way message. Waits only while the connection's shard is far behind. Errors:
     /// `Closed`, `TooLarge`, `InvalidArgument` for a connection of another dialect.
     pub fn send(&self, connection: &Arc<Connection>, protocol: u32, data: &[u8]) -> Result<()> {
-        self.peer(connection)?;
         self.write(connection, &Packet { protocol, sn: 0, data })
     }
 
@@ -252,9 +251,6 @@ impl Packets {
             return Err(Error::new(ErrorKind::NotFound, text));
         };
         drop(pulls);
-        if connection.is_closed() {
-            return Err(closed());
-        }
         if !peer.signal(channel) {
             return Ok(false);
         }
@@ -301,7 +297,11 @@ impl Packets {
     }
 
     fn peer<'a>(&self, connection: &'a Connection) -> Result<&'a Peer> {
-        connection.attachment().ok_or_else(|| match connection.dialect() {
+        let peer: Option<&Peer> = connection.attachment();
+        if peer.is_some_and(|peer| peer.ended.load(SeqCst)) {
+            return Err(closed());
+        }
+        peer.ok_or_else(|| match connection.dialect() {
             wire::Dialect::Packet => {
                 Error::new(ErrorKind::Closed, "the connection is not open yet")
             }
@@ -315,6 +315,7 @@ impl Packets {
 
     /// Encodes a packet and sends it: one allocation, one copy.
     fn write(&self, connection: &Arc<Connection>, packet: &Packet<'_>) -> Result<()> {
+        self.peer(connection)?;
         let size = HEADER + packet.data.len();
         if size > self.max_bytes {
             let text = format!("Packet has {size} bytes; the limit is {}", self.max_bytes);

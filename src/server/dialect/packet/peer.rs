@@ -14,13 +14,21 @@ pub(super) struct Peer {
     pub(super) lane: Arc<Lane>,
     /// It broke the protocol: what else came with that is not looked at.
     pub(super) faulty: AtomicBool,
+    /// Its socket is gone. It may be registered still, while the program is told.
+    pub(super) ended: AtomicBool,
     /// As few as a program has pull channels: a list is enough.
     signalled: Mutex<Vec<u32>>,
 }
 
 impl Peer {
     pub(super) fn new(requests: Arc<Requests>, lane: Arc<Lane>) -> Self {
-        Self { requests, lane, faulty: AtomicBool::new(false), signalled: Mutex::default() }
+        Self {
+            requests,
+            lane,
+            faulty: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            signalled: Mutex::default(),
+        }
     }
 
     /// Notes a signal; false if one waits already.
