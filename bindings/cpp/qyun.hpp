@@ -1018,6 +1018,7 @@ inline outcome<void> stop_listening(std::string_view host, std::string_view chan
 }  // inline namespace
 }  // namespace qyun
 
+#include "qyun_packet.hpp"
 #include "qyun_socket.hpp"
 
 #endif  // QYUN_HPP
