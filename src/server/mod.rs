@@ -179,6 +179,7 @@ impl Server {
         }
         *asked = next_asked;
         self.service.set_options(next);
+        dialect::follow(&self.service);
         self.control.request_follow(self.wakers.len());
         Ok(reload)
     }

@@ -264,7 +264,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         "180000",
         "Time in which a client of the gateway must send `ping`.",
     )
-    .within("timeouts"),
+    .within("timeouts")
+    .live(),
     OptionSpec::text("grpc_listen", "", "Address of the gateway's gRPC, HOST:PORT; empty is none.")
         .within("grpc"),
     OptionSpec::text(

@@ -105,6 +105,35 @@ fn a_listener_that_was_never_to_be_pinged_is_pinged() {
 }
 
 #[test]
+fn the_dialects_that_are_built_in_follow() {
+    let server = server(&[("ping_interval_ms", "0"), ("shards", "2")]);
+    let address = server.local_addr();
+    let open = |path: &str| Raw::websocket(address, path);
+    let mut peers: Vec<Raw> = ["/ws", "/join?uid=1", "/"].into_iter().map(open).collect();
+    let mut beating = open("/");
+    let mut talking = open("/ws");
+    reload(&server, &[("max_message_bytes", "100")]);
+    talking.send_frame(0x81, &[b' '; 8192]);
+    let last = std::iter::from_fn(|| Some(talking.message())).find(|frame| frame.opcode == 8);
+    assert_eq!(last.and_then(|close| close.close_code()), Some(1009));
+    // Whoever is there is pinged, and closed when it does not answer.
+    reload(&server, &[("ping_interval_ms", "20"), ("pong_wait_ms", "20")]);
+    for peer in &mut peers {
+        let mut frames = std::iter::from_fn(|| Some(peer.frame()));
+        assert!(frames.by_ref().any(|frame| frame.opcode == 9));
+        let close = frames.find(|frame| frame.opcode == 8);
+        assert_eq!(close.and_then(|close| close.close_code()), Some(3012));
+    }
+    // Without pings, only the heartbeat is left to close a client of the gateway.
+    while beating.frame().opcode != 8 {}
+    reload(&server, &[("ping_interval_ms", "0")]);
+    let mut silent = open("/");
+    reload(&server, &[("gateway_heartbeat_ms", "20")]);
+    assert_eq!(silent.frame().opcode, 1, "its id");
+    assert!(silent.frame().close_code().is_some());
+}
+
+#[test]
 fn the_list_of_origins_changes() {
     let server = server(&[]);
     server.service().create_channel("test").unwrap();

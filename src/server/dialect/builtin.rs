@@ -3,37 +3,39 @@
 use std::sync::Arc;
 
 use super::session::Session;
-use super::{EndpointOptions, gateway, packet};
+use super::{EndpointOptions, Handler, gateway, packet};
 use crate::Result;
-use crate::server::Service;
+use crate::server::{ServerOptions, Service};
+use crate::wire::Dialect;
 
 /// Adds the endpoints of the built-in dialects. Called once, before the first connection.
 pub(in crate::server) fn install(service: &Arc<Service>) -> Result<()> {
     let options = service.options();
-    if !options.packet_path.is_empty() {
-        let max_message_bytes = options.packet_max_bytes;
-        let limits = EndpointOptions { max_message_bytes, ..limits(service) };
-        let handler = packet::Dialect(Arc::clone(service.packets()));
-        service.add_endpoint(&options.packet_path, limits, Arc::new(handler))?;
-    }
-    if !options.gateway_path.is_empty() {
-        let limits = EndpointOptions { heartbeat: options.gateway_heartbeat, ..limits(service) };
-        let handler = gateway::Dialect::new(&options);
-        service.add_endpoint(&options.gateway_path, limits, Arc::new(handler))?;
-    }
-    if !options.session_path.is_empty() {
-        // A message within the limit has room for its JSON around it, for base64 and for escapes.
-        let max_message_bytes = options.max_message_bytes.saturating_mul(2).saturating_add(4096);
-        let limits = EndpointOptions { max_message_bytes, ..limits(service) };
-        service.add_endpoint(&options.session_path, limits, Arc::new(Session))?;
+    for (dialect, path, limits) in places(&options) {
+        let handler: Arc<dyn Handler> = match dialect {
+            Dialect::Packet => Arc::new(packet::Dialect(Arc::clone(service.packets()))),
+            Dialect::Gateway => Arc::new(gateway::Dialect::new(&options)),
+            _ => Arc::new(Session),
+        };
+        service.add_endpoint(path, limits, handler)?;
     }
     Ok(())
 }
 
-/// The limits of a built-in dialect: the server's own.
-fn limits(service: &Service) -> EndpointOptions {
+/// Gives the endpoints the limits that the options say now. The shards must be told.
+pub(in crate::server) fn follow(service: &Service) {
     let options = service.options();
-    EndpointOptions {
+    for (dialect, path, limits) in places(&options) {
+        // A program may have put something else there.
+        if service.endpoint(path).is_some_and(|there| there.handler.dialect() == dialect) {
+            service.limit_endpoint(path, limits);
+        }
+    }
+}
+
+/// Where the dialects are, and their limits: the server's own, but for what a dialect has itself.
+fn places(options: &ServerOptions) -> Vec<(Dialect, &str, EndpointOptions)> {
+    let limits = EndpointOptions {
         max_message_bytes: options.max_message_bytes,
         ping_interval: options.ping_interval,
         pong_wait: options.pong_wait,
@@ -41,5 +43,17 @@ fn limits(service: &Service) -> EndpointOptions {
         // If the server does.
         compression: true,
         ..EndpointOptions::default()
-    }
+    };
+    let packet = EndpointOptions { max_message_bytes: options.packet_max_bytes, ..limits.clone() };
+    let gateway = EndpointOptions { heartbeat: options.gateway_heartbeat, ..limits.clone() };
+    // A message within the limit has room for its JSON around it, for base64 and for escapes.
+    let max_message_bytes = options.max_message_bytes.saturating_mul(2).saturating_add(4096);
+    let session = EndpointOptions { max_message_bytes, ..limits };
+    let mut places = vec![
+        (Dialect::Packet, &*options.packet_path, packet),
+        (Dialect::Gateway, &*options.gateway_path, gateway),
+        (Dialect::Session, &*options.session_path, session),
+    ];
+    places.retain(|(_, path, _)| !path.is_empty());
+    places
 }

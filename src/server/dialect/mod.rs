@@ -13,7 +13,7 @@ mod session;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-pub(in crate::server) use builtin::install;
+pub(in crate::server) use builtin::{follow, install};
 pub(in crate::server) use endpoint::allows_origin;
 pub use endpoint::{ENDPOINT_OPTIONS, Endpoint, EndpointOptions};
 

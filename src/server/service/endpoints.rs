@@ -44,6 +44,22 @@ impl Service {
         Ok(endpoint)
     }
 
+    /// Gives the endpoint at `path` other limits. Its connections take them over when their shards
+    /// are told.
+    pub(in crate::server) fn limit_endpoint(&self, path: &str, options: EndpointOptions) {
+        let shortest = u64::try_from(options.shortest().as_millis()).unwrap_or(u64::MAX);
+        let mut endpoints = self.endpoints.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(endpoint) = endpoints.get_mut(path) {
+            *endpoint = Arc::new(Endpoint {
+                path: Arc::clone(&endpoint.path),
+                options,
+                handler: Arc::clone(&endpoint.handler),
+                everyone: Arc::clone(&endpoint.everyone),
+            });
+        }
+        self.shortest_ms.fetch_min(shortest, Relaxed);
+    }
+
     /// Admits nobody at `path` any more and closes its connections with 1001. Their handler is told
     /// of the end of each. Error: `NotFound`.
     pub fn remove_endpoint(&self, path: &str) -> Result<()> {

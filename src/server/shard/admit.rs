@@ -155,6 +155,10 @@ impl Shard {
         if let Some(conn) = self.conns.get_mut(token) {
             conn.deflate = deflate.is_some();
         }
+        // Its limits may have changed while the request waited.
+        let now = self.service.endpoint(&endpoint.path);
+        let endpoint =
+            now.filter(|now| Arc::ptr_eq(&now.everyone, &endpoint.everyone)).unwrap_or(endpoint);
         let Some(everyone) = self.subscribe_everyone(token, &endpoint.everyone) else {
             self.kill(token);
             return Next::Nothing;

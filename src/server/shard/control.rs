@@ -4,12 +4,13 @@ use std::sync::atomic::{
     AtomicBool, AtomicU64,
     Ordering::{Acquire, Release, SeqCst},
 };
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Shard;
-use super::conn::Lane;
+use super::conn::{AfterFlush, Lane};
 use super::sweep;
+use crate::server::dialect::Endpoint;
 use crate::server::{ServerOptions, remote};
 
 /// What all shards of a server look at.
@@ -109,6 +110,7 @@ impl Shard {
         if before.ping_interval != self.options.ping_interval {
             self.hasten_pings();
         }
+        self.follow_endpoints();
         self.control.has_followed(version);
     }
 
@@ -125,6 +127,24 @@ impl Shard {
             );
             if is_pinged && !conn.awaiting_pong {
                 conn.deadline = conn.deadline.min(first_ping);
+            }
+        }
+    }
+
+    /// Gives each peer the limits that its endpoint has now.
+    fn follow_endpoints(&mut self) {
+        let endpoints = self.service.endpoints();
+        for (_, conn) in &mut self.conns {
+            let queued = conn.queued();
+            let Lane::Peer(peer) = &mut conn.lane else { continue };
+            let old = &peer.endpoint;
+            let same = |new: &&Arc<Endpoint>| Arc::ptr_eq(&new.everyone, &old.everyone);
+            if let Some(new) = endpoints.iter().find(same)
+                && !Arc::ptr_eq(new, old)
+                && conn.after_flush == AfterFlush::Stay
+            {
+                peer.follow(Arc::clone(new), conn.awaiting_pong, self.now);
+                conn.deadline = peer.deadline(queued, self.now);
             }
         }
     }

@@ -63,6 +63,18 @@ impl Peer {
         }
     }
 
+    /// Keeps to the limits of `endpoint` from now on: its own endpoint, with others than before.
+    pub(super) fn follow(&mut self, endpoint: Arc<Endpoint>, awaiting_pong: bool, now: u64) {
+        let before = std::mem::replace(&mut self.endpoint, endpoint).options.ping_interval;
+        let interval = self.endpoint.options.ping_interval;
+        if before != interval && !awaiting_pong {
+            self.ping_at = match interval.as_millis() as u64 {
+                0 => u64::MAX,
+                interval => self.ping_at.min(now + fastrand::u64(1..=interval)),
+            };
+        }
+    }
+
     fn heartbeat_at(&self, now: u64) -> u64 {
         let heartbeat = self.endpoint.options.heartbeat;
         match heartbeat.is_zero() {
@@ -90,8 +102,10 @@ impl Peer {
     /// Something came from it.
     pub(super) fn heard(&mut self, awaited_pong: bool, now: u64) {
         if awaited_pong {
-            let interval = self.endpoint.options.ping_interval.as_millis() as u64;
-            self.ping_at = now.saturating_add(interval);
+            self.ping_at = match self.endpoint.options.ping_interval.as_millis() as u64 {
+                0 => u64::MAX,
+                interval => now.saturating_add(interval),
+            };
         }
     }
 
