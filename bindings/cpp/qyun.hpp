@@ -1019,6 +1019,7 @@ inline outcome<void> stop_listening(std::string_view host, std::string_view chan
 }  // namespace qyun
 
 #include "qyun_packet.hpp"
+#include "qyun_rpc.hpp"
 #include "qyun_socket.hpp"
 
 #endif  // QYUN_HPP

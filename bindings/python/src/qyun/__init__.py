@@ -60,6 +60,7 @@ from ._packet import (
     Reply,
     Response,
 )
+from ._rpc import RpcCall, RpcError, RpcReply
 from ._server import Server
 from ._socket import Data, Disconnection, Socket, SocketCounters, SocketState
 from ._subscription import Subscription
@@ -119,6 +120,9 @@ __all__ = [
     "Refused",
     "Reply",
     "Response",
+    "RpcCall",
+    "RpcError",
+    "RpcReply",
     "Server",
     "ServerCounters",
     "Socket",

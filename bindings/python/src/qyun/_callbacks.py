@@ -110,6 +110,14 @@ def _on_response(status: int, response: int | None, number: int) -> None:
         target(status, response)
 
 
+def _on_rpc(
+    connection: int, _method: int, params: int, size: int, reply: int, number: int
+) -> None:
+    target = _table.get(number)
+    if target is not None:
+        target(connection, _native.bytes_at(params, size), reply)
+
+
 def _on_drop(number: int) -> None:
     forget(number)
 
@@ -121,6 +129,7 @@ on_packet = _native.PACKET_CALLBACK(_on_packet)
 on_packet_event = _native.PACKET_EVENT_CALLBACK(_on_packet_event)
 on_pull = _native.PULL_CALLBACK(_on_pull)
 on_response = _native.RESPONSE_CALLBACK(_on_response)
+on_rpc = _native.RPC_CALLBACK(_on_rpc)
 on_drop = _native.DROP_CALLBACK(_on_drop)
 _on_socket = _native.SOCKET_CALLBACK(_on_event)
 #: Pings and pongs are told when the option `control_events` says so.

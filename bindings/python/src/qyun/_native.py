@@ -177,6 +177,7 @@ PACKET_CALLBACK = CFUNCTYPE(
 PACKET_EVENT_CALLBACK = CFUNCTYPE(None, c_void_p, POINTER(PacketEvent), c_void_p)
 PULL_CALLBACK = CFUNCTYPE(None, c_void_p, c_uint32, c_void_p)
 RESPONSE_CALLBACK = CFUNCTYPE(None, c_int32, c_void_p, c_void_p)
+RPC_CALLBACK = CFUNCTYPE(None, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p, c_void_p)
 CHANNEL_VISITOR = CFUNCTYPE(None, POINTER(ChannelInfo), c_void_p)
 
 
@@ -299,6 +300,14 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
         ],
     ),
     "qy_connection_signal_pull": (c_int32, [c_void_p, c_uint32]),
+    "qy_server_on_rpc": (
+        c_int32,
+        [c_void_p, c_char_p, c_int32, RPC_CALLBACK, c_void_p, DROP_CALLBACK],
+    ),
+    "qy_rpc_reply_clone": (c_int32, [c_void_p, _OUT]),
+    "qy_rpc_reply_result": (c_int32, [c_void_p, c_char_p, c_size_t]),
+    "qy_rpc_reply_error": (c_int32, [c_void_p, c_char_p, c_char_p]),
+    "qy_rpc_reply_free": (None, [c_void_p]),
     "qy_socket_open": (
         c_int32,
         [

@@ -13,6 +13,7 @@ from ._handle import Payload, milliseconds, owned, payload
 from ._native import ERR_NOT_FOUND, ERR_TIMEOUT, OPTIONS_SERVER, bytes_at, check, lib, name_of
 from ._options import OptionValue, built
 from ._packet import PacketServer
+from ._rpc import RpcServer
 from ._types import ChannelInfo, Position, ServerCounters
 
 
@@ -22,7 +23,7 @@ def _free(at_exit: list[int], handle: ctypes.c_void_p) -> None:
     lib.qy_server_free(handle)
 
 
-class Server(PacketServer):
+class Server(PacketServer, RpcServer):
     """A server in this process, accepting connections as soon as it is made.
 
     Keyword arguments are the options that :func:`server_options` lists, such as
