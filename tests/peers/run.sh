@@ -5,6 +5,8 @@
 #   tests/peers/run.sh -k browser   some
 #
 # QYUN_BIN     the qyun binary, target/release/qyun by default
+# QYUN_LIBRARY  libqyun.so for the programs of the tests that are servers; the one built or installed with QYUN_BIN
+#              by default
 # CHROMIUM     the browser, /usr/bin/chromium by default
 # QYUN_PEERS_PYTHON2    the Python 2.7 that Autobahn|Testsuite needs; python2.7, or pyenv's, by default. Without one
 #                       that suite is left out, and says so
@@ -26,6 +28,10 @@ if ! [ -x "$QYUN_BIN" ]; then
     echo "$QYUN_BIN is no program: run 'cargo build --release', or set QYUN_BIN" >&2
     exit 2
 fi
+
+for library in "$(dirname "$QYUN_BIN")/libqyun.so" "$(dirname "$QYUN_BIN")/../lib/libqyun.so"; do
+    [ -n "${QYUN_LIBRARY:-}" ] || ! [ -e "$library" ] || export QYUN_LIBRARY="$library"
+done
 
 if ! cmp -s "$here/requirements.txt" "$venv/requirements.txt"; then
     python3 -m venv --clear "$venv"
