@@ -274,7 +274,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         "Addresses and networks, comma-separated, that may call gRPC; empty is all.",
     )
     .within("grpc")
-    .list(),
+    .list()
+    .live(),
     OptionSpec::text(
         "session_path",
         "/ws",

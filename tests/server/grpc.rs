@@ -133,6 +133,18 @@ fn who_is_not_on_the_list_is_refused_everywhere() {
 }
 
 #[test]
+fn a_reload_changes_the_list_for_those_who_come_then() {
+    let server = server(&[LOCAL]);
+    let mut before = caller(&server);
+    assert!(before.call(HEALTH, &[]).is_ok());
+    let mut options = ServerOptions::clone(&server.service().options());
+    options.set("grpc_allow", "10.0.0.0/8").unwrap();
+    assert_eq!(server.reload(&options).unwrap().changed, ["grpc_allow"]);
+    assert_eq!(caller(&server).call(HEALTH, &[]).unwrap_err().0, INVALID_ARGUMENT);
+    assert!(before.call(HEALTH, &[]).is_ok());
+}
+
+#[test]
 fn a_message_over_the_limit_is_refused_and_the_connection_lives() {
     let server = server(&[LOCAL, ("max_message_bytes", "1000")]);
     let mut caller = caller(&server);

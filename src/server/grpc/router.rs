@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::body::{Frame, Incoming};
-use ipnet::IpNet;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{HeaderMap, Request, Response};
@@ -29,8 +28,6 @@ type Foreign =
 /// Everything that answers calls.
 pub(super) struct Router {
     service: Arc<Service>,
-    /// Who may call; nobody in it is everybody.
-    allowed: Vec<IpNet>,
     foreign: Vec<(&'static str, Foreign)>,
     health: HealthReporter,
 }
@@ -61,8 +58,7 @@ impl Router {
                 foreign(describe().build_v1alpha().map_err(broken)?),
             ),
         ];
-        let allowed = remote::networks("grpc_allow", &service.options().grpc_allow.join(","))?;
-        Ok(Self { service, allowed, foreign, health: reporter })
+        Ok(Self { service, foreign, health: reporter })
     }
 
     /// Tells health that every method is served; that the server is, it knows.
@@ -77,9 +73,12 @@ impl Router {
         self.service.options()
     }
 
-    /// Whether a peer may call at all.
+    /// Whether a peer that comes now may call at all. Reads the list, which a reload may change.
     pub(super) fn allows(&self, peer: IpAddr) -> bool {
-        self.allowed.is_empty() || remote::is_in(&self.allowed, peer)
+        let allowed = &self.options().grpc_allow;
+        // Validated when it was set; if it is not, nobody is on it.
+        let listed = || remote::networks("grpc_allow", &allowed.join(",")).unwrap_or_default();
+        allowed.is_empty() || remote::is_in(&listed(), peer)
     }
 
     /// Answers one call; `call` is held until all of the answer is taken.
