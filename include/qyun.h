@@ -135,6 +135,9 @@ extern "C" {
 /** The buffer is too small; what fits was written and `*needed` says how large it must be. */
 #define QY_ERR_BUFFER_TOO_SMALL (-23)
 
+/** There is such an object already. */
+#define QY_ERR_EXISTS (-24)
+
 /** The result of a call: `QY_OK` or one of the `QY_ERR_` constants. */
 typedef int32_t qy_status;
 
@@ -377,8 +380,9 @@ qy_status qy_stop_listening(const char *host, const char *channel);
  * 5. Options
  * ===========================================================================
  *
- * Everything a server, a client or a socket can be told, as `key = value`. qy_options_describe
- * lists the keys with their types, defaults and help; a later version may have more of them.
+ * Everything a server, a client, an endpoint or a socket can be told, as `key = value`.
+ * qy_options_describe lists the keys with their types, defaults and help; a later version may have
+ * more of them.
  *
  * ```c
  * #include <qyun.h>
@@ -404,6 +408,9 @@ qy_status qy_stop_listening(const char *host, const char *channel);
 
 /** Options of a client. */
 #define QY_OPTIONS_CLIENT 2
+
+/** Options of an endpoint. */
+#define QY_OPTIONS_ENDPOINT 3
 
 /** Options of a socket. */
 #define QY_OPTIONS_SOCKET 4
@@ -485,8 +492,8 @@ qy_status qy_options_describe(int32_t kind, size_t index, qy_option_info *out);
  * 6. Messages
  * ===========================================================================
  *
- * A message is text (UTF-8) or binary (any bytes), and subscribers see which. Every message of a
- * channel has a position, the same for all subscribers, without holes.
+ * A message is text (UTF-8) or binary (any bytes), and who receives it sees which. Every message of
+ * a channel has a position, the same for all subscribers, without holes.
  *
  * ```c
  * #include <qyun.h>
@@ -515,6 +522,9 @@ qy_status qy_options_describe(int32_t kind, size_t index, qy_option_info *out);
 
 /** A message of any bytes: WebSocket clients receive a binary message. */
 #define QY_BINARY 2
+
+/** A message of text that must be JSON: checked where it is sent, and received as QY_TEXT. */
+#define QY_JSON 3
 
 /** Where a message stands in its channel. */
 typedef struct qy_position {
@@ -580,6 +590,8 @@ typedef struct qy_channel_info {
   uint64_t epoch;
   /** When it was created, in ms since the Unix epoch. */
   uint64_t created_ms;
+  /** Subscribers that are connections with a name: see qy_server_list_members. */
+  uint64_t members;
 } qy_channel_info;
 
 /** Sees one channel. The struct and the name are valid until it returns. */
@@ -699,15 +711,15 @@ qy_status qy_server_list_channels(const qy_server *server,
                                   void *user_data);
 
 /**
- * Broadcasts a message to the subscribers of `channel`, without the network. `kind` is QY_TEXT or
- * QY_BINARY; `data` has `len` bytes and is copied. `*out`, unless NULL, tells where the message
- * stands; set its `struct_size` first. All subscribers see the messages of all publishers in one
- * and the same order.
+ * Broadcasts a message to the subscribers of `channel`, without the network. `kind` is QY_TEXT,
+ * QY_BINARY or QY_JSON; `data` has `len` bytes and is copied. `*out`, unless NULL, tells where the
+ * message stands; set its `struct_size` first. All subscribers see the messages of all publishers
+ * in one and the same order.
  *
  * Threads: any, many at once. Blocks: only while the server's threads are behind by
  * `inbox_bytes`; never for a slow subscriber. In callbacks: yes.
  * Errors: QY_ERR_CHANNEL_NOT_FOUND, QY_ERR_TOO_LARGE, QY_ERR_INVALID_NAME, QY_ERR_INVALID_UTF8
- * for a text that is none, QY_ERR_CLOSED.
+ * for a text that is none, QY_ERR_INVALID_ARGUMENT for JSON that is none, QY_ERR_CLOSED.
  */
 qy_status qy_server_publish(qy_server *server,
                             const char *channel,
@@ -723,6 +735,14 @@ qy_status qy_server_publish(qy_server *server,
  * Errors: QY_ERR_INVALID_ARGUMENT for a `struct_size` that cannot be.
  */
 qy_status qy_server_counters_get(const qy_server *server, qy_server_counters *out);
+
+/**
+ * Tells whether the server runs: 1, or 0 once it is being stopped.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: none of its own.
+ */
+qy_status qy_server_is_running(const qy_server *server, int32_t *out);
 
 /**
  * Stops the server: no new connection, every client gets what is queued for it and a Close, up to
@@ -763,26 +783,34 @@ qy_status qy_server_last_error(const qy_server *server,
  * 8. Connections
  * ===========================================================================
  *
- * A connection is a client of a server that has a name there: in the packet dialect, and in every
- * other dialect but the channels' own. A callback is handed its connection for as long as it runs;
- * qy_connection_clone makes a handle that is kept.
+ * A connection is one client of an endpoint, and of the dialects in which a client has a name: where
+ * it came from, who it is, what is kept for it, and the way to it from any thread.
+ *
+ * A callback is lent its connection until it returns. To keep it, clone it; a clone refers to the
+ * same connection, stays usable when that is closed, and is freed with qy_connection_free.
  *
  * ```c
  * #include <qyun.h>
  * #include <stdio.h>
  *
- * static void on_hello(qy_connection *connection, uint32_t protocol, const void *data, size_t len,
- *                      qy_reply *reply, void *user_data) {
- *   char id[256];
- *   (void)protocol, (void)reply, (void)user_data;
- *   if (qy_connection_id(connection, id, sizeof id, NULL) == QY_OK)
- *     printf("%s says %.*s\n", id, (int)len, (const char *)data);
+ * // a message callback, of the endpoints section
+ * static void on_message(qy_connection *connection, int32_t kind, const void *data, size_t len,
+ *                        void *user_data) {
+ *   char id[64], agent[256];
+ *   (void)user_data;
+ *   qy_connection_id(connection, id, sizeof id, NULL);
+ *   if (qy_connection_header(connection, "user-agent", agent, sizeof agent, NULL) == QY_OK)
+ *     printf("%s: %s\n", id, agent);
+ *   qy_connection_send(connection, kind, data, len); // back to where it came from
  * }
  *
  * int main(void) {
  *   qy_server *server = NULL;
+ *   qy_endpoint_callbacks callbacks = {0};
+ *   callbacks.struct_size = sizeof callbacks;
+ *   callbacks.message = on_message;
  *   if (qy_server_start(NULL, &server) != QY_OK) return 1;
- *   qy_server_on_packet(server, 1, QY_DELIVER_THREAD, on_hello, NULL, NULL);
+ *   qy_server_handle(server, "/echo", NULL, &callbacks, QY_DELIVER_THREAD, NULL, NULL);
  *   getchar();
  *   qy_server_free(server);
  *   return 0;
@@ -790,12 +818,60 @@ qy_status qy_server_last_error(const qy_server *server,
  * ```
  */
 
+/** The connection speaks the session dialect. */
+#define QY_DIALECT_SESSION 1
+
+/** The connection speaks the packet dialect. */
+#define QY_DIALECT_PACKET 2
+
+/** The connection speaks the gateway dialect. */
+#define QY_DIALECT_GATEWAY 3
+
+/** The program handles the connection's messages: see the endpoints section. */
+#define QY_DIALECT_HOST 4
+
 /** A connection of a server. */
 typedef struct qy_connection qy_connection;
 
 /**
- * Makes another handle of a connection, to keep. `*out` is the caller's, to be freed with
- * qy_connection_free; it stays usable when the connection is closed, and then says so.
+ * Sees one header field of a request. Neither text is NUL-terminated; both are valid until it
+ * returns. A value may be any bytes.
+ */
+typedef void (*qy_header_visitor)(const char *name,
+                                  size_t name_len,
+                                  const char *value,
+                                  size_t value_len,
+                                  void *user_data);
+
+/** What is known of a connection at one moment, in numbers; functions of their own tell the texts. */
+typedef struct qy_connection_info {
+  /** sizeof(qy_connection_info), set by whoever provides the struct. */
+  size_t struct_size;
+  /** A number that no other connection of the server ever has, unlike an id. */
+  uint64_t serial;
+  /** A QY_DIALECT_ constant. */
+  int32_t dialect;
+  /** 1 while it is open, else 0. */
+  int32_t is_open;
+  /** When it connected, in ms since the Unix epoch. */
+  uint64_t connected_ms;
+  /** For how long it has been, or was, connected, in ms. */
+  uint64_t uptime_ms;
+  /** Bytes read from its socket. */
+  uint64_t bytes_in;
+  /** Bytes written to its socket, or waiting to be. */
+  uint64_t bytes_out;
+  /** Messages that came from it. */
+  uint64_t messages_in;
+  /** Messages sent to it. */
+  uint64_t messages_out;
+  /** The channels that it is in. */
+  uint64_t channels;
+} qy_connection_info;
+
+/**
+ * Makes another handle of the same connection. `*out` is the caller's, to be freed with
+ * qy_connection_free.
  *
  * Threads: any. Blocks: never. In callbacks: yes.
  * Errors: none of its own.
@@ -803,15 +879,16 @@ typedef struct qy_connection qy_connection;
 qy_status qy_connection_clone(const qy_connection *connection, qy_connection **out);
 
 /**
- * Frees a handle that qy_connection_clone made; the connection itself goes on. NULL is allowed.
+ * Frees a handle that qy_connection_clone or qy_server_find_connection gave out, not one that a
+ * callback was lent; NULL is allowed. The connection itself goes on.
  *
  * Threads: any, when no other call uses it. Blocks: never. In callbacks: yes, log callbacks too.
  */
 void qy_connection_free(qy_connection *connection);
 
 /**
- * Copies the connection's id into `buf`, NUL-terminated and cut to `cap` bytes. `*needed` (or NULL)
- * becomes its size with the NUL.
+ * Copies the id into `buf`, as qy_last_error does: a UUID, unless the dialect or the program gave it
+ * another.
  *
  * Threads: any. Blocks: never. In callbacks: yes.
  * Errors: QY_ERR_BUFFER_TOO_SMALL.
@@ -821,8 +898,803 @@ qy_status qy_connection_id(const qy_connection *connection,
                            size_t cap,
                            size_t *needed);
 
+/**
+ * Copies the address of the client, "HOST:PORT", into `buf`, as qy_last_error does. Behind a proxy
+ * of `trusted_proxies` it is the one that the proxy tells, with port 0 if it tells none.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_BUFFER_TOO_SMALL.
+ */
+qy_status qy_connection_remote(const qy_connection *connection,
+                               char *buf,
+                               size_t cap,
+                               size_t *needed);
+
+/**
+ * Copies the path that the client connected to, as it was sent and without the query, into `buf`,
+ * as qy_last_error does.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_BUFFER_TOO_SMALL.
+ */
+qy_status qy_connection_path(const qy_connection *connection,
+                             char *buf,
+                             size_t cap,
+                             size_t *needed);
+
+/**
+ * Copies what followed the '?' of the path, percent-encoded, into `buf`, as qy_last_error does; an
+ * empty text when there was none.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_BUFFER_TOO_SMALL.
+ */
+qy_status qy_connection_query(const qy_connection *connection,
+                              char *buf,
+                              size_t cap,
+                              size_t *needed);
+
+/**
+ * Copies the first header field called `name`, whatever its case, of the request that the client
+ * came with into `buf`, as qy_last_error does; "user-agent" is one of them.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_NOT_FOUND, QY_ERR_BUFFER_TOO_SMALL, QY_ERR_INVALID_UTF8 for `name`.
+ */
+qy_status qy_connection_header(const qy_connection *connection,
+                               const char *name,
+                               char *buf,
+                               size_t cap,
+                               size_t *needed);
+
+/**
+ * Calls `visitor` for each header field of the request that the client came with, in their order, on
+ * this stack, before it returns.
+ *
+ * Threads: any. Blocks: only in the visitor. In callbacks: yes.
+ * Errors: none of its own.
+ */
+qy_status qy_connection_list_headers(const qy_connection *connection,
+                                     qy_header_visitor visitor,
+                                     void *user_data);
+
+/**
+ * Tells the numbers of a connection. Set `out->struct_size` first.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_ARGUMENT for a `struct_size` that cannot be.
+ */
+qy_status qy_connection_info_get(const qy_connection *connection,
+                                 qy_connection_info *out);
+
+/**
+ * Tells whether the connection is open: 1, or 0.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: none of its own.
+ */
+qy_status qy_connection_is_open(const qy_connection *connection, int32_t *out);
+
+/**
+ * Sends one message: QY_TEXT, QY_BINARY or QY_JSON, `len` bytes that are copied. What a thread sends
+ * to a connection and publishes to its channels arrives in that order.
+ *
+ * Threads: any, many at once. Blocks: only while the server's threads are behind by `inbox_bytes`;
+ * never for a slow client, which is closed at `queue_bytes`. In callbacks: yes.
+ * Errors: QY_ERR_CLOSED, QY_ERR_TOO_LARGE, QY_ERR_INVALID_UTF8 for a text that is none,
+ * QY_ERR_INVALID_ARGUMENT for JSON that is none.
+ */
+qy_status qy_connection_send(qy_connection *connection,
+                             int32_t kind,
+                             const void *data,
+                             size_t len);
+
+/**
+ * Closes a connection behind what was sent to it, with a close code (1000 to 1003, 1007 to 1014, 3000
+ * to 4999) and a reason of at most 123 bytes for the client; NULL is an empty one. Harmless when it
+ * is closed.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_ARGUMENT for another code or a longer reason, QY_ERR_INVALID_UTF8.
+ */
+qy_status qy_connection_close(qy_connection *connection,
+                              uint16_t code,
+                              const char *reason);
+
+/**
+ * Copies the text of the last failure on this handle, by any thread, into `buf`, as qy_last_error
+ * does; an empty text when there was none.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes, log callbacks too.
+ * Errors: QY_ERR_BUFFER_TOO_SMALL.
+ */
+qy_status qy_connection_last_error(const qy_connection *connection,
+                                   char *buf,
+                                   size_t cap,
+                                   size_t *needed);
+
 /* ===========================================================================
- * 9. Requests
+ * 9. What belongs to a connection
+ * ===========================================================================
+ *
+ * A connection may be bound to a user, who may have many; it may be in channels, which it then
+ * hears; and a program may keep values with it. All of it ends with the connection, except that a
+ * disconnect callback still finds the user and the channels that it had, and the values.
+ *
+ * ```c
+ * #include <qyun.h>
+ *
+ * // callbacks of the endpoints section: everybody is in the room, and counted
+ * static void on_open(qy_connection *connection, void *user_data) {
+ *   (void)user_data;
+ *   qy_connection_bind(connection, "ann");
+ *   qy_connection_join(connection, "room", 1); // made for its members, gone with the last
+ * }
+ *
+ * static void on_message(qy_connection *connection, int32_t kind, const void *data, size_t len,
+ *                        void *user_data) {
+ *   int64_t messages = 0;
+ *   qy_connection_increment(connection, "messages", 1, &messages);
+ *   if (messages <= 100)
+ *     qy_server_publish(*(qy_server **)user_data, "room", kind, data, len, NULL);
+ * }
+ *
+ * int main(void) {
+ *   static qy_server *server = NULL;
+ *   qy_endpoint_callbacks callbacks = {0};
+ *   callbacks.struct_size = sizeof callbacks;
+ *   callbacks.open = on_open;
+ *   callbacks.message = on_message;
+ *   if (qy_server_start(NULL, &server) != QY_OK) return 1;
+ *   qy_server_handle(server, "/room", NULL, &callbacks, QY_DELIVER_THREAD, &server, NULL);
+ *   qy_server_free(server);
+ *   return 0;
+ * }
+ * ```
+ */
+
+/** Sees one name. It is not NUL-terminated, and valid until the call returns. */
+typedef void (*qy_name_visitor)(const char *name, size_t len, void *user_data);
+
+/**
+ * Copies the id of the user that it is bound to, or was bound to when it ended, into `buf`, as
+ * qy_last_error does.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_NOT_FOUND when it is bound to nobody, QY_ERR_BUFFER_TOO_SMALL.
+ */
+qy_status qy_connection_user(const qy_connection *connection,
+                             char *buf,
+                             size_t cap,
+                             size_t *needed);
+
+/**
+ * Binds a connection to a user; one that is bound to another is moved. A user is there while a
+ * connection is bound to it.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_CLOSED, QY_ERR_INVALID_ARGUMENT for an empty user, QY_ERR_INVALID_UTF8.
+ */
+qy_status qy_connection_bind(qy_connection *connection, const char *user);
+
+/**
+ * Unbinds a connection from its user.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_NOT_FOUND when it was bound to nobody, QY_ERR_CLOSED.
+ */
+qy_status qy_connection_unbind(qy_connection *connection);
+
+/**
+ * Makes a connection a member of `channel`: it gets what is published from now on. With `create` not
+ * 0, a channel that is not there is made for its members, and goes with the last of them; with 0 it
+ * must be there. Joining again changes nothing.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_CHANNEL_NOT_FOUND, QY_ERR_INVALID_NAME, QY_ERR_INVALID_UTF8, QY_ERR_QUEUE_FULL when
+ * there are `max_channels`, QY_ERR_CLOSED.
+ */
+qy_status qy_connection_join(qy_connection *connection,
+                             const char *channel,
+                             int32_t create);
+
+/**
+ * Ends a connection's membership of `channel`, after what was published so far.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_NOT_FOUND when it is no member, QY_ERR_CHANNEL_NOT_FOUND, QY_ERR_INVALID_UTF8,
+ * QY_ERR_CLOSED.
+ */
+qy_status qy_connection_leave(qy_connection *connection, const char *channel);
+
+/**
+ * Calls `visitor` with the name of each channel that the connection is a member of, or was when it
+ * ended, on this stack, before it returns.
+ *
+ * Threads: any. Blocks: only in the visitor. In callbacks: yes.
+ * Errors: none of its own.
+ */
+qy_status qy_connection_list_channels(const qy_connection *connection,
+                                      qy_name_visitor visitor,
+                                      void *user_data);
+
+/**
+ * Keeps `len` bytes under `key` with the connection, in place of what was there. They are there
+ * until the last handle is gone.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_UTF8 for `key`.
+ */
+qy_status qy_connection_set(qy_connection *connection,
+                            const char *key,
+                            const void *data,
+                            size_t len);
+
+/**
+ * Copies what is kept under `key` into `buf`, at most `cap` bytes, without a NUL behind them; a
+ * number reads as its decimal text. `buf` may be NULL when `cap` is 0, to ask for the size. `needed`
+ * may be NULL; otherwise `*needed` becomes the number of bytes kept.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_NOT_FOUND, QY_ERR_BUFFER_TOO_SMALL, QY_ERR_INVALID_UTF8 for `key`.
+ */
+qy_status qy_connection_get(const qy_connection *connection,
+                            const char *key,
+                            void *buf,
+                            size_t cap,
+                            size_t *needed);
+
+/**
+ * Takes away what is kept under `key`.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_NOT_FOUND, QY_ERR_INVALID_UTF8 for `key`.
+ */
+qy_status qy_connection_remove(qy_connection *connection, const char *key);
+
+/**
+ * Adds `by`, which may be 0 or negative, to the number kept under `key`, which begins at 0, in one
+ * step that no other thread comes between. `*out`, unless NULL, becomes the sum.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_ARGUMENT when qy_connection_set put bytes there, or the sum is beyond 64
+ * bits; QY_ERR_INVALID_UTF8 for `key`.
+ */
+qy_status qy_connection_increment(qy_connection *connection,
+                                  const char *key,
+                                  int64_t by,
+                                  int64_t *out);
+
+/* ===========================================================================
+ * 10. Upgrades
+ * ===========================================================================
+ *
+ * A WebSocket that asks to be admitted to an endpoint of the program. The connect callback decides,
+ * or keeps a clone and lets any thread decide later; meanwhile the client waits, and nobody else.
+ * A decision that is made in the callback takes effect when that returns.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <string.h>
+ *
+ * static void on_connect(qy_upgrade *upgrade, void *user_data) {
+ *   char user[64];
+ *   (void)user_data;
+ *   if (qy_upgrade_header(upgrade, "x-user", user, sizeof user, NULL) != QY_OK)
+ *     qy_upgrade_refuse(upgrade, 401, "Who are you?"); // the client's HTTP status
+ *   else
+ *     qy_upgrade_accept(upgrade, NULL, user); // a random id, and bound to its user
+ * }
+ *
+ * int main(void) {
+ *   qy_server *server = NULL;
+ *   qy_endpoint_callbacks callbacks = {0};
+ *   callbacks.struct_size = sizeof callbacks;
+ *   callbacks.connect = on_connect;
+ *   if (qy_server_start(NULL, &server) != QY_OK) return 1;
+ *   qy_server_handle(server, "/private", NULL, &callbacks, QY_DELIVER_THREAD, NULL, NULL);
+ *   qy_server_free(server);
+ *   return 0;
+ * }
+ * ```
+ */
+
+/** A WebSocket that asks to be admitted. */
+typedef struct qy_upgrade qy_upgrade;
+
+/**
+ * Makes another handle of the same upgrade: it is then decided by qy_upgrade_accept or
+ * qy_upgrade_refuse, on any thread and at any time within the server's `request_timeout_ms`, and no
+ * longer by the return of the callback. `*out` is the caller's, to be freed with qy_upgrade_free.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: none of its own.
+ */
+qy_status qy_upgrade_clone(const qy_upgrade *upgrade, qy_upgrade **out);
+
+/**
+ * Frees a handle that qy_upgrade_clone gave out, not one that a callback was lent; NULL is allowed.
+ * Freeing the last one of an upgrade that nobody decided about refuses it with 503.
+ *
+ * Threads: any, when no other call uses it. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+void qy_upgrade_free(qy_upgrade *upgrade);
+
+/**
+ * Admits the client. `id` becomes the connection's, 1 to 255 bytes without control characters; NULL
+ * gives it a UUID. Another connection that has the id is closed with 3505. `user` is who it is bound
+ * to; NULL is nobody.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_CLOSED when it was decided about before, QY_ERR_INVALID_ARGUMENT for an id or user
+ * that cannot be, QY_ERR_INVALID_UTF8.
+ */
+qy_status qy_upgrade_accept(qy_upgrade *upgrade,
+                            const char *id,
+                            const char *user);
+
+/**
+ * Refuses the client with an HTTP status from 400 to 599 and a text for it; NULL is an empty one.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_CLOSED when it was decided about before, QY_ERR_INVALID_ARGUMENT for another
+ * status, QY_ERR_INVALID_UTF8.
+ */
+qy_status qy_upgrade_refuse(qy_upgrade *upgrade, uint16_t status, const char *text);
+
+/**
+ * Copies the address of the client into `buf`, as qy_connection_remote does.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_BUFFER_TOO_SMALL.
+ */
+qy_status qy_upgrade_remote(const qy_upgrade *upgrade,
+                            char *buf,
+                            size_t cap,
+                            size_t *needed);
+
+/**
+ * Copies the path into `buf`, as qy_connection_path does.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_BUFFER_TOO_SMALL.
+ */
+qy_status qy_upgrade_path(const qy_upgrade *upgrade, char *buf, size_t cap, size_t *needed);
+
+/**
+ * Copies what followed the '?' into `buf`, as qy_connection_query does.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_BUFFER_TOO_SMALL.
+ */
+qy_status qy_upgrade_query(const qy_upgrade *upgrade, char *buf, size_t cap, size_t *needed);
+
+/**
+ * Copies the first header field called `name` into `buf`, as qy_connection_header does.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_NOT_FOUND, QY_ERR_BUFFER_TOO_SMALL, QY_ERR_INVALID_UTF8 for `name`.
+ */
+qy_status qy_upgrade_header(const qy_upgrade *upgrade,
+                            const char *name,
+                            char *buf,
+                            size_t cap,
+                            size_t *needed);
+
+/**
+ * Calls `visitor` for each header field, as qy_connection_list_headers does.
+ *
+ * Threads: any. Blocks: only in the visitor. In callbacks: yes.
+ * Errors: none of its own.
+ */
+qy_status qy_upgrade_list_headers(const qy_upgrade *upgrade,
+                                  qy_header_visitor visitor,
+                                  void *user_data);
+
+/**
+ * Copies the text of the last failure on this handle into `buf`, as qy_last_error does; an empty text
+ * when there was none.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes, log callbacks too.
+ * Errors: QY_ERR_BUFFER_TOO_SMALL.
+ */
+qy_status qy_upgrade_last_error(const qy_upgrade *upgrade,
+                                char *buf,
+                                size_t cap,
+                                size_t *needed);
+
+/* ===========================================================================
+ * 11. Endpoints
+ * ===========================================================================
+ *
+ * The program is the application behind every connection of a path: it decides who is admitted, hears
+ * what they send, and learns when and why they go. A server can have any number of endpoints, and
+ * they can come and go while it runs.
+ *
+ * The calls for one connection come one at a time and in order, those for different connections at
+ * the same time, on up to `delivery_threads` threads of the server. While as much as `delivery_bytes`
+ * waits for the program, its connections are not read. QY_DELIVER_INLINE brings the calls from the
+ * server's own threads, which must not be made to wait.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdio.h>
+ *
+ * static void on_open(qy_connection *connection, void *user_data) {
+ *   (void)user_data;
+ *   qy_connection_send(connection, QY_JSON, "{\"hello\":1}", 11);
+ * }
+ *
+ * static void on_message(qy_connection *connection, int32_t kind, const void *data, size_t len,
+ *                        void *user_data) {
+ *   (void)user_data;
+ *   qy_connection_send(connection, kind, data, len);
+ * }
+ *
+ * static void on_disconnect(qy_connection *connection, const qy_closure *closure, void *user_data) {
+ *   char id[64];
+ *   (void)user_data;
+ *   qy_connection_id(connection, id, sizeof id, NULL);
+ *   printf("%s went: %d %.*s\n", id, (int)closure->code, (int)closure->reason_len, closure->reason);
+ * }
+ *
+ * int main(void) {
+ *   qy_server *server = NULL;
+ *   qy_options *options = NULL;
+ *   qy_endpoint_callbacks callbacks = {0};
+ *   callbacks.struct_size = sizeof callbacks;
+ *   callbacks.open = on_open;
+ *   callbacks.message = on_message;
+ *   callbacks.disconnect = on_disconnect;
+ *   qy_options_new(QY_OPTIONS_ENDPOINT, &options);
+ *   qy_options_set(options, "origins", "https://example.org");
+ *   qy_options_set_int(options, "max_connections", 10000);
+ *   if (qy_server_start(NULL, &server) != QY_OK) return 1;
+ *   qy_server_handle(server, "/echo", options, &callbacks, QY_DELIVER_THREAD, NULL, NULL);
+ *   qy_options_free(options);
+ *   getchar();
+ *   qy_server_stop(server, 1000); // everybody gets a Close with 1000
+ *   qy_server_free(server);
+ *   return 0;
+ * }
+ * ```
+ */
+
+/** The client ended the connection, with a Close or by vanishing (1006). */
+#define QY_ENDED_BY_CLIENT 1
+
+/** The program ended it, or whoever operates the server. */
+#define QY_ENDED_BY_PROGRAM 2
+
+/** The server ended it: a fault of the client, a limit, the end of the endpoint or of the server. */
+#define QY_ENDED_BY_SERVER 3
+
+/** How a connection ended. */
+typedef struct qy_closure {
+  /** The size of this struct in the library that made it. */
+  size_t struct_size;
+  /**
+   * The close code, the client's or the one it was sent; 1005 for a Close without a code, 1006 for
+   * a connection without a Close.
+   */
+  int32_t code;
+  /** A QY_ENDED_BY_ constant. */
+  int32_t ended_by;
+  /** The reason that goes with it, UTF-8, not NUL-terminated, never NULL. */
+  const char *reason;
+  /** Its length in bytes. */
+  size_t reason_len;
+} qy_closure;
+
+/**
+ * What a program is called for. Each may be NULL. Everything that they are handed is valid until
+ * they return.
+ */
+typedef struct qy_endpoint_callbacks {
+  /** sizeof(qy_endpoint_callbacks), set by the caller. */
+  size_t struct_size;
+  /**
+   * Whether a web page of this origin may connect: not 0 if so, otherwise it is refused with 403.
+   * Asked before `connect`, about clients that send an Origin which the option `origins` allows.
+   */
+  int32_t (*check_origin)(const qy_upgrade *upgrade,
+                          const char *origin,
+                          size_t origin_len,
+                          void *user_data);
+  /**
+   * A client asks to be admitted: see the upgrades section. When it returns, the client is admitted
+   * unless it was refused, or a clone was made. NULL admits everybody.
+   */
+  void (*connect)(qy_upgrade *upgrade, void *user_data);
+  /** The connection is there, and may be sent to. */
+  void (*open)(qy_connection *connection, void *user_data);
+  /** A message came; `kind` is QY_TEXT or QY_BINARY. `data` is not NUL-terminated, never NULL. */
+  void (*message)(qy_connection *connection,
+                  int32_t kind,
+                  const void *data,
+                  size_t len,
+                  void *user_data);
+  /** The connection is gone: the last call for it. */
+  void (*disconnect)(qy_connection *connection, const qy_closure *closure, void *user_data);
+  /**
+   * The connection has failed, and `disconnect` follows. `status` is QY_ERR_PROTOCOL or
+   * QY_ERR_TOO_LARGE for what the client sent, QY_ERR_QUEUE_FULL for a client that reads too
+   * slowly, QY_ERR_TIMEOUT for one that answers no ping or takes nothing, QY_ERR_CONNECT for one
+   * that vanished. The text is not NUL-terminated.
+   */
+  void (*error)(qy_connection *connection,
+                qy_status status,
+                const char *text,
+                size_t len,
+                void *user_data);
+  /** A ping came, and was answered. `data` is its payload. */
+  void (*ping)(qy_connection *connection, const void *data, size_t len, void *user_data);
+  /** A pong came. */
+  void (*pong)(qy_connection *connection, void *user_data);
+} qy_endpoint_callbacks;
+
+/**
+ * Lets the program handle the WebSockets that come to `path` from now on; it begins with '/', not
+ * with "/channel/", and is compared with the client's as it is sent. `options`, of
+ * QY_OPTIONS_ENDPOINT or NULL for the defaults, and `callbacks` stay the caller's. `delivery` is
+ * QY_DELIVER_THREAD or QY_DELIVER_INLINE.
+ *
+ * `drop` runs when the endpoint was removed, by qy_server_unhandle or the end of the server, and the
+ * last callback has returned.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_EXISTS when something handles the path already, QY_ERR_CLOSED,
+ * QY_ERR_INVALID_ARGUMENT for a path that cannot be, options of another kind, a delivery that does
+ * not exist or a `struct_size` that cannot be, QY_ERR_INVALID_UTF8.
+ */
+qy_status qy_server_handle(qy_server *server,
+                           const char *path,
+                           const qy_options *options,
+                           const qy_endpoint_callbacks *callbacks,
+                           int32_t delivery,
+                           void *user_data,
+                           qy_drop_callback drop);
+
+/**
+ * Ends what qy_server_handle began: nobody is admitted at `path` any more, who asks to be is refused
+ * with 404, and its connections are closed with 1001. Callbacks still come until all have gone.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_NOT_FOUND when the program handles no such path, QY_ERR_CLOSED, QY_ERR_INVALID_UTF8.
+ */
+qy_status qy_server_unhandle(qy_server *server,
+                             const char *path);
+
+/**
+ * Does the same and waits: when it has returned QY_OK, no callback of the endpoint runs or will run,
+ * and `drop` has run. It also waits for one that qy_server_unhandle ended before.
+ *
+ * Threads: any. Blocks: at most `timeout_ms`. In callbacks: yes, but not in one of this server's
+ * connections, nor on an I/O thread (QY_DELIVER_INLINE).
+ * Errors: those of qy_server_unhandle; QY_ERR_TIMEOUT when a callback still runs,
+ * QY_ERR_WOULD_DEADLOCK in a callback that may not wait for it; the endpoint is ended all the same.
+ */
+qy_status qy_server_unhandle_wait(qy_server *server,
+                                  const char *path,
+                                  uint32_t timeout_ms);
+
+/* ===========================================================================
+ * 12. Connections and users
+ * ===========================================================================
+ *
+ * All connections of a server that have a name, whatever they speak: found, listed, counted and sent
+ * to, one by one or many at once, from any thread. A message is encoded for each as its dialect asks.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdio.h>
+ *
+ * static int32_t is_old(qy_connection *connection, void *user_data) {
+ *   qy_connection_info info = {0};
+ *   (void)user_data;
+ *   info.struct_size = sizeof info;
+ *   qy_connection_info_get(connection, &info);
+ *   return info.uptime_ms > 3600000;
+ * }
+ *
+ * int main(void) {
+ *   qy_server *server = NULL;
+ *   uint64_t reached = 0;
+ *   qy_connection_filter of_chat = {0};
+ *   of_chat.struct_size = sizeof of_chat;
+ *   of_chat.path = "/chat";
+ *   if (qy_server_start(NULL, &server) != QY_OK) return 1;
+ *
+ *   qy_server_send_to_user(server, "ann", QY_TEXT, "hello", 5, &reached); // wherever she is
+ *   qy_server_broadcast(server, "/chat", QY_TEXT, "to all", 6, NULL);
+ *   qy_server_send_where(server, &of_chat, is_old, NULL, QY_TEXT, "still here?", 11, &reached);
+ *   printf("%llu are\n", (unsigned long long)reached);
+ *   qy_server_free(server);
+ *   return 0;
+ * }
+ * ```
+ */
+
+/** Which connections an operation means: those that fit every field that is set. Zero is not set. */
+typedef struct qy_connection_filter {
+  /** sizeof(qy_connection_filter), set by the caller. */
+  size_t struct_size;
+  /** Those of this path; NULL is any. */
+  const char *path;
+  /** Those bound to this user; NULL is anybody and nobody. */
+  const char *user;
+  /** The members of this channel; NULL is any and none. */
+  const char *channel;
+  /** Those of this QY_DIALECT_ constant; 0 is any. */
+  int64_t dialect;
+} qy_connection_filter;
+
+/** Sees one connection, lent until it returns. */
+typedef void (*qy_connection_visitor)(qy_connection *connection, void *user_data);
+
+/** Whether a connection is meant: not 0 if so. It is lent until the call returns. */
+typedef int32_t (*qy_connection_predicate)(qy_connection *connection, void *user_data);
+
+/**
+ * Sees one user: the id, not NUL-terminated and valid until it returns, and the number of its
+ * connections.
+ */
+typedef void (*qy_user_visitor)(const char *user, size_t len, uint64_t connections, void *user_data);
+
+/**
+ * Finds the connection called `id`. `*out` is the caller's, to be freed with qy_connection_free.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_NOT_FOUND, QY_ERR_INVALID_UTF8, QY_ERR_CLOSED.
+ */
+qy_status qy_server_find_connection(const qy_server *server, const char *id, qy_connection **out);
+
+/**
+ * Calls `visitor` for at most `limit` connections that `filter` (or NULL: all) means and whose ids
+ * sort behind `after` (or NULL: from the first), by id, on this stack, before it returns. To read all
+ * of them in pages, ask again with the last id of each page until a page is shorter than `limit`. No
+ * lock is held: the visitor may call anything.
+ *
+ * Threads: any. Blocks: only in the visitor. In callbacks: yes.
+ * Errors: QY_ERR_CLOSED, QY_ERR_INVALID_UTF8, QY_ERR_INVALID_ARGUMENT for a filter that cannot be.
+ */
+qy_status qy_server_list_connections(const qy_server *server,
+                                     const qy_connection_filter *filter,
+                                     const char *after,
+                                     size_t limit,
+                                     qy_connection_visitor visitor,
+                                     void *user_data);
+
+/**
+ * Counts the connections that `filter` (or NULL: all) means.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_CLOSED, QY_ERR_INVALID_UTF8, QY_ERR_INVALID_ARGUMENT for a filter that cannot be.
+ */
+qy_status qy_server_count_connections(const qy_server *server,
+                                      const qy_connection_filter *filter,
+                                      uint64_t *out);
+
+/**
+ * Sends a message to the connection called `id`: qy_connection_send without a handle.
+ *
+ * Threads: any. Blocks: as qy_connection_send. In callbacks: yes.
+ * Errors: QY_ERR_NOT_FOUND, and those of qy_connection_send.
+ */
+qy_status qy_server_send_to(qy_server *server,
+                            const char *id,
+                            int32_t kind,
+                            const void *data,
+                            size_t len);
+
+/**
+ * Sends a message to every connection of a user. `*out`, unless NULL, becomes their number.
+ *
+ * Threads: any. Blocks: as qy_connection_send. In callbacks: yes.
+ * Errors: QY_ERR_NOT_FOUND when no connection is bound to the user, and those of qy_connection_send.
+ */
+qy_status qy_server_send_to_user(qy_server *server,
+                                 const char *user,
+                                 int32_t kind,
+                                 const void *data,
+                                 size_t len,
+                                 uint64_t *out);
+
+/**
+ * Sends a message to every connection of the endpoint at `path`, or of all endpoints for NULL. It is
+ * encoded once, however many they are. `*out`, unless NULL, becomes their number.
+ *
+ * Threads: any. Blocks: as qy_server_publish. In callbacks: yes.
+ * Errors: QY_ERR_NOT_FOUND for a path without an endpoint, and those of qy_connection_send.
+ */
+qy_status qy_server_broadcast(qy_server *server,
+                              const char *path,
+                              int32_t kind,
+                              const void *data,
+                              size_t len,
+                              uint64_t *out);
+
+/**
+ * Sends a message to every connection that `filter` (or NULL: all) means and for which `predicate`
+ * (or NULL: each) answers not 0. The predicate is called on this stack, before the function returns;
+ * no lock is held. `*out`, unless NULL, becomes the number of connections sent to.
+ *
+ * Threads: any. Blocks: as qy_connection_send, and in the predicate. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_ARGUMENT for a filter that cannot be, and those of qy_connection_send.
+ */
+qy_status qy_server_send_where(qy_server *server,
+                               const qy_connection_filter *filter,
+                               qy_connection_predicate predicate,
+                               void *user_data,
+                               int32_t kind,
+                               const void *data,
+                               size_t len,
+                               uint64_t *out);
+
+/**
+ * Closes the connection called `id`: qy_connection_close without a handle.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_NOT_FOUND, QY_ERR_CLOSED, and those of qy_connection_close.
+ */
+qy_status qy_server_close_connection(qy_server *server,
+                                     const char *id,
+                                     uint16_t code,
+                                     const char *reason);
+
+/**
+ * Binds the connection called `id` to a user: qy_connection_bind without a handle.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_NOT_FOUND, and those of qy_connection_bind.
+ */
+qy_status qy_server_bind_user(qy_server *server, const char *id, const char *user);
+
+/**
+ * Unbinds the connection called `id` from its user: qy_connection_unbind without a handle.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_NOT_FOUND, also when it was bound to nobody; QY_ERR_CLOSED, QY_ERR_INVALID_UTF8.
+ */
+qy_status qy_server_unbind_user(qy_server *server, const char *id);
+
+/**
+ * Calls `visitor` for at most `limit` users whose ids sort behind `after` (or NULL: from the first),
+ * by id, on this stack, before it returns; no lock is held. The connections of a user are those that
+ * qy_server_list_connections finds with a filter.
+ *
+ * Threads: any. Blocks: only in the visitor. In callbacks: yes.
+ * Errors: QY_ERR_CLOSED, QY_ERR_INVALID_UTF8.
+ */
+qy_status qy_server_list_users(const qy_server *server,
+                               const char *after,
+                               size_t limit,
+                               qy_user_visitor visitor,
+                               void *user_data);
+
+/**
+ * Counts the users that a connection is bound to.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_CLOSED.
+ */
+qy_status qy_server_count_users(const qy_server *server, uint64_t *out);
+
+/**
+ * Calls `visitor` for each connection that is a member of `channel`, in the order in which they
+ * connected, on this stack, before it returns; no lock is held. What is published to the channel
+ * reaches them, and its listeners.
+ *
+ * Threads: any. Blocks: only in the visitor. In callbacks: yes.
+ * Errors: QY_ERR_CHANNEL_NOT_FOUND, QY_ERR_INVALID_UTF8, QY_ERR_CLOSED.
+ */
+qy_status qy_server_list_members(const qy_server *server,
+                                 const char *channel,
+                                 qy_connection_visitor visitor,
+                                 void *user_data);
+
+/* ===========================================================================
+ * 13. Requests
  * ===========================================================================
  *
  * What both sides of the packet dialect use: the reply to a request that the peer made, and the
@@ -937,7 +1809,7 @@ size_t qy_response_len(const qy_response *response);
 void qy_response_free(qy_response *response);
 
 /* ===========================================================================
- * 10. Packets
+ * 14. Packets
  * ===========================================================================
  *
  * The packet dialect on the server, by default on the path `/join?uid=U&type=T&device=D&source=S`:
@@ -1192,7 +2064,7 @@ qy_status qy_connection_request_async(qy_connection *connection,
 qy_status qy_connection_signal_pull(qy_connection *connection, uint32_t channel);
 
 /* ===========================================================================
- * 11. Remote calls
+ * 15. Remote calls
  * ===========================================================================
  *
  * Methods of this program that clients of the session dialect call with
@@ -1303,7 +2175,7 @@ qy_status qy_rpc_reply_error(qy_rpc_reply *reply,
 void qy_rpc_reply_free(qy_rpc_reply *reply);
 
 /* ===========================================================================
- * 12. Client
+ * 16. Client
  * ===========================================================================
  *
  * One handle, one connection, any number of subscriptions (next section). It connects in the
@@ -1474,7 +2346,7 @@ qy_status qy_client_close(qy_client *client);
 void qy_client_free(qy_client *client);
 
 /* ===========================================================================
- * 13. Subscriptions
+ * 17. Subscriptions
  * ===========================================================================
  *
  * A subscription brings a channel's messages either to a callback or to whoever asks for them: with
@@ -1690,7 +2562,7 @@ qy_status qy_subscription_close_wait(qy_subscription *subscription, uint32_t tim
 void qy_subscription_free(qy_subscription *subscription);
 
 /* ===========================================================================
- * 14. Sockets
+ * 18. Sockets
  * ===========================================================================
  *
  * One WebSocket to any server, for programs that handle the frames themselves: URL, request headers,
@@ -1975,7 +2847,7 @@ qy_status qy_socket_close_wait(qy_socket *socket, uint32_t timeout_ms);
 void qy_socket_free(qy_socket *socket);
 
 /* ===========================================================================
- * 15. Taking a socket's events
+ * 19. Taking a socket's events
  * ===========================================================================
  *
  * The other way than callbacks, for a socket that was opened without: with a timeout, many at a time,
@@ -2064,7 +2936,7 @@ qy_status qy_socket_fd(qy_socket *socket,
                        int *out);
 
 /* ===========================================================================
- * 16. Log
+ * 20. Log
  * ===========================================================================
  *
  * The library prints nothing. What it has to say goes to a callback, if there is one.
@@ -2137,7 +3009,7 @@ qy_status qy_set_log_callback(int32_t max_level,
                               qy_drop_callback drop);
 
 /* ===========================================================================
- * 17. Shutdown
+ * 21. Shutdown
  * ===========================================================================
  *
  * The library has no thread before the first open and none after a shutdown. A program that ends

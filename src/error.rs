@@ -56,6 +56,8 @@ pub enum ErrorKind {
     QueueFull,
     /// Waiting here would wait for the caller itself.
     WouldDeadlock,
+    /// There is such an object already.
+    Exists,
 }
 
 impl Error {

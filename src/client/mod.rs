@@ -313,3 +313,8 @@ pub fn shutdown(timeout: Duration) -> Result<()> {
     }
     runtime::shutdown(timeout)
 }
+
+/// Whether the current thread is the one that does the clients' I/O.
+pub(crate) fn on_io_thread() -> bool {
+    role::current() == role::Role::Io
+}

@@ -2,7 +2,7 @@
 //! text, and the object's.
 
 use std::cell::RefCell;
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 use std::sync::{Mutex, PoisonError};
 
 use super::status::{self, *};
@@ -136,6 +136,35 @@ pub(super) unsafe fn copy_out(
             buf.cast::<u8>().copy_from_nonoverlapping(text.as_ptr(), length);
             buf.add(length).write(0);
         }
+    }
+    if size > cap {
+        let message = format!("'buf' has {cap} bytes and needs {size}");
+        return Err(Failure::new(QY_ERR_BUFFER_TOO_SMALL, message));
+    }
+    Ok(())
+}
+
+/// Writes bytes to `buf` as far as they fit, and their number to `needed`.
+///
+/// # Safety
+/// `buf` is NULL or has `cap` writable bytes; `needed` is NULL or valid for writes.
+pub(super) unsafe fn copy_bytes(
+    bytes: &[u8],
+    buf: *mut c_void,
+    cap: usize,
+    needed: *mut usize,
+) -> Outcome {
+    let size = bytes.len();
+    if !needed.is_null() {
+        // SAFETY: not NULL, so valid for writes.
+        unsafe { needed.write(size) };
+    }
+    if cap > 0 {
+        if buf.is_null() {
+            return Err(Failure::null("buf"));
+        }
+        // SAFETY: as many bytes are writable, and the library's are no memory of the caller's.
+        unsafe { buf.cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), size.min(cap)) };
     }
     if size > cap {
         let message = format!("'buf' has {cap} bytes and needs {size}");

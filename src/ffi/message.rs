@@ -1,7 +1,7 @@
 //! Messages
 //!
-//! A message is text (UTF-8) or binary (any bytes), and subscribers see which. Every message of a
-//! channel has a position, the same for all subscribers, without holes.
+//! A message is text (UTF-8) or binary (any bytes), and who receives it sees which. Every message of
+//! a channel has a position, the same for all subscribers, without holes.
 //!
 //! ```c
 //! #include <qyun.h>
@@ -32,6 +32,8 @@ use crate::wire::{MessageKind, Position};
 pub const QY_TEXT: i32 = 1;
 /// A message of any bytes: WebSocket clients receive a binary message.
 pub const QY_BINARY: i32 = 2;
+/// A message of text that must be JSON: checked where it is sent, and received as QY_TEXT.
+pub const QY_JSON: i32 = 3;
 
 /// Where a message stands in its channel.
 #[repr(C)]
@@ -70,6 +72,23 @@ pub(super) fn message_kind(kind: i32) -> Outcome<MessageKind> {
         other => Err(Failure::parameter(format!(
             "'kind' is {other}; it takes QY_TEXT (1) or QY_BINARY (2)"
         ))),
+    }
+}
+
+/// Reads the kind of a message that is sent by this process, where text may be promised to be JSON.
+pub(super) fn payload_kind(kind: i32, data: &[u8]) -> Outcome<MessageKind> {
+    if kind != QY_JSON {
+        return match kind {
+            QY_TEXT => Ok(MessageKind::Text),
+            QY_BINARY => Ok(MessageKind::Binary),
+            other => Err(Failure::parameter(format!(
+                "'kind' is {other}; it takes QY_TEXT (1), QY_BINARY (2) or QY_JSON (3)"
+            ))),
+        };
+    }
+    match serde_json::from_slice::<serde::de::IgnoredAny>(data) {
+        Ok(_) => Ok(MessageKind::Text),
+        Err(error) => Err(Failure::parameter(format!("'data' is not JSON: {error}"))),
     }
 }
 

@@ -25,9 +25,12 @@
 // The header is the contract of these functions, and it speaks of pointers in general terms above.
 #![allow(clippy::missing_safety_doc, non_camel_case_types)]
 
+mod belongings;
 mod callback;
 mod client;
 mod connection;
+mod connections;
+mod endpoint;
 mod error;
 mod guard;
 mod log;
@@ -48,11 +51,15 @@ mod structs;
 mod subscription;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod version;
 
+pub use belongings::*;
 pub use callback::qy_drop_callback;
 pub use client::*;
 pub use connection::*;
+pub use connections::*;
+pub use endpoint::*;
 pub use log::*;
 pub use message::*;
 pub use oneshot::*;
@@ -66,4 +73,5 @@ pub use socket::*;
 pub use socket_pull::*;
 pub use status::*;
 pub use subscription::*;
+pub use upgrade::*;
 pub use version::*;

@@ -1,7 +1,8 @@
 //! Options
 //!
-//! Everything a server, a client or a socket can be told, as `key = value`. qy_options_describe
-//! lists the keys with their types, defaults and help; a later version may have more of them.
+//! Everything a server, a client, an endpoint or a socket can be told, as `key = value`.
+//! qy_options_describe lists the keys with their types, defaults and help; a later version may have
+//! more of them.
 //!
 //! ```c
 //! #include <qyun.h>
@@ -35,12 +36,15 @@ use super::status::*;
 use super::structs;
 use crate::client::{self, ClientOptions, SocketOptions};
 use crate::options::{OptionKind, OptionSpec};
+use crate::server::dialect::{ENDPOINT_OPTIONS, EndpointOptions};
 use crate::server::{self, ServerOptions};
 
 /// Options of a server.
 pub const QY_OPTIONS_SERVER: i32 = 1;
 /// Options of a client.
 pub const QY_OPTIONS_CLIENT: i32 = 2;
+/// Options of an endpoint.
+pub const QY_OPTIONS_ENDPOINT: i32 = 3;
 /// Options of a socket.
 pub const QY_OPTIONS_SOCKET: i32 = 4;
 
@@ -54,6 +58,7 @@ pub struct qy_options {
 enum Values {
     Server(Box<ServerOptions>),
     Client(ClientOptions),
+    Endpoint(EndpointOptions),
     Socket(SocketOptions),
 }
 
@@ -95,6 +100,7 @@ impl Values {
         match self {
             Self::Server(options) => options.set(key, value),
             Self::Client(options) => options.set(key, value),
+            Self::Endpoint(options) => options.set(key, value),
             Self::Socket(options) => options.set(key, value),
         }
     }
@@ -103,6 +109,7 @@ impl Values {
         match self {
             Self::Server(_) => server::OPTIONS,
             Self::Client(_) => client::OPTIONS,
+            Self::Endpoint(_) => ENDPOINT_OPTIONS,
             Self::Socket(_) => client::SOCKET_OPTIONS,
         }
     }
@@ -112,6 +119,7 @@ impl Values {
         let owner = match self {
             Self::Server(_) => "a server's",
             Self::Client(_) => "a client's",
+            Self::Endpoint(_) => "an endpoint's",
             Self::Socket(_) => "a socket's",
         };
         Failure::parameter(format!("'options' are {owner}; make them with {wanted}"))
@@ -145,6 +153,14 @@ impl qy_options {
         })
     }
 
+    /// A copy of the endpoint's options.
+    pub(super) fn endpoint(&self) -> Outcome<EndpointOptions> {
+        self.with(|values| match values {
+            Values::Endpoint(options) => Ok(options.clone()),
+            other => Err(other.refuse("QY_OPTIONS_ENDPOINT")),
+        })
+    }
+
     /// A copy of the socket's options.
     pub(super) fn socket(&self) -> Outcome<SocketOptions> {
         self.with(|values| match values {
@@ -169,6 +185,7 @@ pub unsafe extern "C" fn qy_options_new(kind: i32, out: *mut *mut qy_options) ->
         let values = match kind {
             QY_OPTIONS_SERVER => Values::Server(Box::default()),
             QY_OPTIONS_CLIENT => Values::Client(ClientOptions::default()),
+            QY_OPTIONS_ENDPOINT => Values::Endpoint(EndpointOptions::default()),
             QY_OPTIONS_SOCKET => Values::Socket(SocketOptions::default()),
             other => return Err(unknown_kind(other)),
         };
@@ -264,6 +281,7 @@ pub unsafe extern "C" fn qy_options_describe(
         let described = match kind {
             QY_OPTIONS_SERVER => describe(server::OPTIONS, &SERVER),
             QY_OPTIONS_CLIENT => describe(client::OPTIONS, &CLIENT),
+            QY_OPTIONS_ENDPOINT => describe(ENDPOINT_OPTIONS, &ENDPOINT),
             QY_OPTIONS_SOCKET => describe(client::SOCKET_OPTIONS, &SOCKET),
             other => return Err(unknown_kind(other)),
         };
@@ -279,8 +297,8 @@ pub unsafe extern "C" fn qy_options_describe(
 
 fn unknown_kind(kind: i32) -> Failure {
     Failure::parameter(format!(
-        "'kind' is {kind}; it takes QY_OPTIONS_SERVER (1), QY_OPTIONS_CLIENT (2) or \
-         QY_OPTIONS_SOCKET (4)"
+        "'kind' is {kind}; it takes QY_OPTIONS_SERVER (1), QY_OPTIONS_CLIENT (2), \
+         QY_OPTIONS_ENDPOINT (3) or QY_OPTIONS_SOCKET (4)"
     ))
 }
 
@@ -296,6 +314,7 @@ unsafe impl Sync for Described {}
 /// takes no lock, so a fork at any moment leaves it usable.
 static SERVER: OnceBox<Vec<Described>> = OnceBox::new();
 static CLIENT: OnceBox<Vec<Described>> = OnceBox::new();
+static ENDPOINT: OnceBox<Vec<Described>> = OnceBox::new();
 static SOCKET: OnceBox<Vec<Described>> = OnceBox::new();
 
 fn describe(

@@ -33,12 +33,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use super::endpoint::Registrations;
 use super::error::{self, Failure, Outcome};
 use super::guard::{
     Handle, Head, bytes, clear, guard, guard_anywhere, guard_value, object, on_object, output,
     release, text,
 };
-use super::message::{message_kind, optional_size, qy_position};
+use super::message::{optional_size, payload_kind, qy_position};
 use super::options::qy_options;
 use super::process::PerProcess;
 use super::status::*;
@@ -57,6 +58,7 @@ pub struct qy_server {
 struct Running {
     server: Server,
     stopped: AtomicBool,
+    registrations: Registrations,
 }
 
 /// The servers that qy_shutdown stops.
@@ -81,6 +83,8 @@ pub struct qy_channel_info {
     pub epoch: u64,
     /// When it was created, in ms since the Unix epoch.
     pub created_ms: u64,
+    /// Subscribers that are connections with a name: see qy_server_list_members.
+    pub members: u64,
 }
 
 /// Totals since the server started, and what is there now.
@@ -142,6 +146,11 @@ impl qy_server {
     pub(super) fn service(&self) -> Outcome<&Arc<Service>> {
         Ok(self.running.live()?.service())
     }
+
+    /// The program's endpoints that are not known to be gone.
+    pub(super) fn registrations(&self) -> &Registrations {
+        &self.running.registrations
+    }
 }
 
 impl Running {
@@ -175,6 +184,7 @@ impl qy_channel_info {
             offset: info.offset,
             epoch: info.epoch,
             created_ms: info.created_ms,
+            members: info.members,
         }
     }
 }
@@ -224,7 +234,11 @@ pub unsafe extern "C" fn qy_server_start(
             false => unsafe { object(options, "options") }?.server()?,
         };
         let server = Server::start(options)?;
-        let running = Arc::new(Running { server, stopped: AtomicBool::new(false) });
+        let running = Arc::new(Running {
+            server,
+            stopped: AtomicBool::new(false),
+            registrations: Registrations::default(),
+        });
         let mut servers = SERVERS.get().lock().unwrap_or_else(PoisonError::into_inner);
         servers.retain(|server| server.strong_count() > 0);
         servers.push(Arc::downgrade(&running));
@@ -421,15 +435,15 @@ pub unsafe extern "C" fn qy_server_list_channels(
     })
 }
 
-/// Broadcasts a message to the subscribers of `channel`, without the network. `kind` is QY_TEXT or
-/// QY_BINARY; `data` has `len` bytes and is copied. `*out`, unless NULL, tells where the message
-/// stands; set its `struct_size` first. All subscribers see the messages of all publishers in one
-/// and the same order.
+/// Broadcasts a message to the subscribers of `channel`, without the network. `kind` is QY_TEXT,
+/// QY_BINARY or QY_JSON; `data` has `len` bytes and is copied. `*out`, unless NULL, tells where the
+/// message stands; set its `struct_size` first. All subscribers see the messages of all publishers
+/// in one and the same order.
 ///
 /// Threads: any, many at once. Blocks: only while the server's threads are behind by
 /// `inbox_bytes`; never for a slow subscriber. In callbacks: yes.
 /// Errors: QY_ERR_CHANNEL_NOT_FOUND, QY_ERR_TOO_LARGE, QY_ERR_INVALID_NAME, QY_ERR_INVALID_UTF8
-/// for a text that is none, QY_ERR_CLOSED.
+/// for a text that is none, QY_ERR_INVALID_ARGUMENT for JSON that is none, QY_ERR_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qy_server_publish(
     server: *mut qy_server,
@@ -447,7 +461,7 @@ pub unsafe extern "C" fn qy_server_publish(
             on_object(server, "server", |server| {
                 let channel = text(channel, "channel")?;
                 let data = bytes(data, len, "data")?;
-                let kind = message_kind(kind)?;
+                let kind = payload_kind(kind, data)?;
                 let size = optional_size(out)?;
                 let service = server.running.live()?.service();
                 let published = service.publish(channel, kind, data).map_err(about(channel))?;
@@ -477,6 +491,28 @@ pub unsafe extern "C" fn qy_server_counters_get(
             on_object(server, "server", |server| {
                 let size = structs::check(out, "out")?;
                 structs::fill(out, size, &server.running.server.service().counters().into());
+                Ok(())
+            })
+        }
+    })
+}
+
+/// Tells whether the server runs: 1, or 0 once it is being stopped.
+///
+/// Threads: any. Blocks: never. In callbacks: yes.
+/// Errors: none of its own.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn qy_server_is_running(
+    server: *const qy_server,
+    out: *mut i32,
+) -> qy_status {
+    // SAFETY: NULL or valid for writes, by the header's rules.
+    unsafe { clear(out) };
+    guard("qy_server_is_running", || {
+        // SAFETY: as above; `server` is NULL or live.
+        unsafe {
+            on_object(server, "server", |server| {
+                *output(out, "out")? = i32::from(server.running.live().is_ok());
                 Ok(())
             })
         }

@@ -77,6 +77,8 @@ pub const QY_ERR_PANIC: i32 = -21;
 pub const QY_ERR_ABI_MISMATCH: i32 = -22;
 /// The buffer is too small; what fits was written and `*needed` says how large it must be.
 pub const QY_ERR_BUFFER_TOO_SMALL: i32 = -23;
+/// There is such an object already.
+pub const QY_ERR_EXISTS: i32 = -24;
 
 /// Every status with its name and its text. Append only; tests/native/golden/status.txt holds the
 /// numbers to it.
@@ -117,6 +119,7 @@ pub(super) const STATUSES: &[(i32, &CStr, &CStr)] = &[
         c"the header and the library do not belong together",
     ),
     (QY_ERR_BUFFER_TOO_SMALL, c"QY_ERR_BUFFER_TOO_SMALL", c"the buffer is too small"),
+    (QY_ERR_EXISTS, c"QY_ERR_EXISTS", c"there is such an object already"),
 ];
 
 /// The status that stands for a class of failure.
@@ -141,6 +144,7 @@ pub(super) fn of(kind: ErrorKind) -> qy_status {
         ErrorKind::NotFound => QY_ERR_NOT_FOUND,
         ErrorKind::QueueFull => QY_ERR_QUEUE_FULL,
         ErrorKind::WouldDeadlock => QY_ERR_WOULD_DEADLOCK,
+        ErrorKind::Exists => QY_ERR_EXISTS,
     }
 }
 

@@ -14,6 +14,7 @@ use super::*;
 const PROLOGUE: &[&str] = &[
     "let user_data = UserData::new(user_data, drop);",
     "unsafe { clear(out) };",
+    "unsafe { clear(needed) };",
     "unsafe { preset(out, -1) };",
     "unsafe { structs::clear(out) };",
     "unsafe { error::clear_out(buf, cap, needed) };",

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -68,6 +68,9 @@ pub struct Connection {
     beat: AtomicU64,
     state: Mutex<State>,
     attachment: OnceLock<Box<dyn Any + Send + Sync>>,
+    dismissed: AtomicBool,
+    /// Set when it is closed.
+    end: OnceLock<Box<End>>,
 }
 
 #[derive(Debug, Default)]
@@ -76,6 +79,14 @@ struct State {
     user: Option<Arc<str>>,
     channels: BTreeMap<u64, Arc<Channel>>,
     data: HashMap<Box<str>, Value>,
+}
+
+/// What a connection had when it ended, for those who are told of the end.
+#[derive(Debug, Default)]
+struct End {
+    user: Option<Arc<str>>,
+    channels: Vec<String>,
+    uptime_ms: u64,
 }
 
 /// A value of a connection's data.
@@ -132,6 +143,8 @@ impl Connection {
             beat: AtomicU64::new(0),
             state: Mutex::default(),
             attachment: OnceLock::new(),
+            dismissed: AtomicBool::new(false),
+            end: OnceLock::new(),
         }
     }
 
@@ -175,6 +188,14 @@ impl Connection {
         self.connected_ms
     }
 
+    /// For how long it has been or, once it is closed, was connected, in ms.
+    pub fn uptime_ms(&self) -> u64 {
+        match self.end.get() {
+            Some(end) => end.uptime_ms,
+            None => u64::try_from(self.connected.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
     /// When it connected, by the clock that never jumps.
     pub fn connected_at(&self) -> Instant {
         self.connected
@@ -216,8 +237,7 @@ impl Connection {
     pub fn info(&self) -> ConnectionInfo {
         let (user, channels) = {
             let state = lock(&self.state);
-            let names = state.channels.values().map(|channel| channel.name().to_owned());
-            (state.user.clone(), names.collect())
+            (state.user.clone(), names(&state.channels))
         };
         let traffic = &self.traffic;
         ConnectionInfo {
@@ -229,7 +249,7 @@ impl Connection {
             user,
             channels,
             connected_ms: self.connected_ms,
-            uptime_ms: u64::try_from(self.connected.elapsed().as_millis()).unwrap_or(u64::MAX),
+            uptime_ms: self.uptime_ms(),
             bytes_in: traffic.bytes_in.load(Relaxed),
             bytes_out: traffic.bytes_out.load(Relaxed),
             messages_in: traffic.messages_in.load(Relaxed),
@@ -254,6 +274,17 @@ impl Connection {
         }
     }
 
+    /// The same on behalf of the program or whoever operates it, which is remembered.
+    pub fn dismiss(self: &Arc<Self>, code: u16, reason: &str) {
+        self.dismissed.store(true, Relaxed);
+        self.close(code, reason);
+    }
+
+    /// Whether [`Connection::dismiss`] was called.
+    pub fn is_dismissed(&self) -> bool {
+        self.dismissed.load(Relaxed)
+    }
+
     fn tell(&self, item: Item) {
         self.home.inbox.push(item);
         self.home.inbox.notify();
@@ -267,6 +298,22 @@ impl Connection {
     /// The user it is bound to.
     pub fn user(&self) -> Option<Arc<str>> {
         lock(&self.state).user.clone()
+    }
+
+    /// The user it is bound to or, once it is closed, was bound to at its end.
+    pub fn last_user(&self) -> Option<Arc<str>> {
+        match self.end.get() {
+            Some(end) => end.user.clone(),
+            None => self.user(),
+        }
+    }
+
+    /// The names of the channels that it is in or, once it is closed, was in at its end.
+    pub fn last_channels(&self) -> Vec<String> {
+        match self.end.get() {
+            Some(end) => end.channels.clone(),
+            None => names(&lock(&self.state).channels),
+        }
     }
 
     /// Binds it, or with `None` unbinds it; gives what it was bound to. Error: it is closed. The
@@ -362,6 +409,13 @@ impl Connection {
             if std::mem::replace(&mut state.closed, true) {
                 return None;
             }
+            let end = End {
+                user: state.user.clone(),
+                channels: names(&state.channels),
+                uptime_ms: self.uptime_ms(),
+            };
+            // Nobody else sets it: `closed` is set once.
+            let _ = self.end.set(Box::new(end));
             std::mem::take(&mut state.channels)
         };
         let channels: Vec<_> = channels.into_values().collect();
@@ -410,6 +464,10 @@ pub(crate) fn increment(data: &mut HashMap<Box<str>, Value>, key: &str, by: i64)
             None => invalid(format!("the value '{key}' is {number}: adding {by} overflows")),
         },
     }
+}
+
+fn names(channels: &BTreeMap<u64, Arc<Channel>>) -> Vec<String> {
+    channels.values().map(|channel| channel.name().to_owned()).collect()
 }
 
 fn closed() -> Error {

@@ -219,6 +219,7 @@ impl Server {
         self.service.delivery().stop();
         self.service.packets().stop();
         self.service.rpc().stop();
+        self.service.forget_endpoints();
         calls_done && self.control.was_clean()
     }
 }

@@ -98,6 +98,9 @@ pub mod close {
     /// Another connection came with the same id.
     pub const DISPLACED: u16 = 3505;
 
+    /// Bytes that a reason may have (RFC 6455 section 5.5).
+    pub const MAX_REASON: usize = 123;
+
     /// Whether an endpoint may send `code` (RFC 6455 section 7.4).
     pub fn may_be_sent(code: u16) -> bool {
         matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)

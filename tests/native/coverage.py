@@ -1,6 +1,6 @@
 """A test covers the header: every function is called, or every pointer of every function is passed NULL.
 
-usage: coverage.py calls|nulls qyun.h test.c
+usage: coverage.py calls|nulls qyun.h test.c...
 """
 
 import re
@@ -11,7 +11,8 @@ import header
 
 
 def main() -> int:
-    what, path, test = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]).read_text()
+    what, path = sys.argv[1], Path(sys.argv[2])
+    test = "".join(Path(name).read_text() for name in sys.argv[3:])
     functions = header.functions(path)
     assert len(functions) > 40, f"only {len(functions)} functions found in the header"
     missing = []

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-CALLBACKS = r"qy_\w+_(?:callback|visitor)"
+CALLBACKS = r"qy_\w+_(?:callback|visitor|predicate)"
 
 
 class Function(NamedTuple):

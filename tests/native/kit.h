@@ -214,19 +214,69 @@ static inline int raw_listen(qy_server *server) {
   return fd;
 }
 
-/* A WebSocket at `target`, outside the library. */
-static inline int raw_websocket(qy_server *server, const char *target) {
-  char head[1024];
+/* A WebSocket upgrade, outside the library, with more header fields; nothing is read yet. */
+static inline int raw_upgrade(qy_server *server, const char *target, const char *fields) {
+  char request[1024];
   int fd = raw_connect(server);
-  snprintf(head, sizeof head,
-           "GET %s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-           "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-           "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-           target);
-  raw_send(fd, head);
-  raw_read_head(fd, head, sizeof head);
-  CHECK(strncmp(head, "HTTP/1.1 101 ", 13) == 0);
+  snprintf(request, sizeof request,
+           "GET %s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+           "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n",
+           target, fields);
+  raw_send(fd, request);
   return fd;
+}
+
+/* Reads the answer's head and tells its status. */
+static inline int raw_status(int fd) {
+  char head[1024];
+  raw_read_head(fd, head, sizeof head);
+  return atoi(head + 9);
+}
+
+/* An open WebSocket, outside the library. */
+static inline int raw_websocket(qy_server *server, const char *target) {
+  int fd = raw_upgrade(server, target, "");
+  CHECK(raw_status(fd) == 101);
+  return fd;
+}
+
+/* Sends one short frame, masked with zeros. */
+static inline void raw_frame(int fd, unsigned char first, const void *data, size_t len) {
+  unsigned char frame[6 + 125] = {first, (unsigned char)(0x80 | len)};
+  CHECK(len <= 125);
+  memcpy(frame + 6, data, len);
+  CHECK(send(fd, frame, 6 + len, MSG_NOSIGNAL) == (ssize_t)(6 + len));
+}
+
+static inline void raw_read(int fd, void *data, size_t len) {
+  CHECK(recv(fd, data, len, MSG_WAITALL) == (ssize_t)len);
+}
+
+/* Reads one short frame that is no ping into `data`, with a NUL behind it; tells its first byte. */
+static inline int raw_next(int fd, char data[126]) {
+  unsigned char head[2];
+  do {
+    raw_read(fd, head, 2);
+    CHECK(head[1] <= 125);
+    raw_read(fd, data, head[1]);
+    data[head[1]] = 0;
+  } while (head[0] == 0x89);
+  return head[0];
+}
+
+/* The next message must be this text. */
+static inline void raw_expect(int fd, const char *text) {
+  char data[126];
+  int first = raw_next(fd, data);
+  if (first != 0x81 || strcmp(data, text) != 0) kit_fail("frame", first, text, data);
+}
+
+/* The next frame must be a Close with this code. */
+static inline void raw_expect_close(int fd, int code) {
+  char data[126];
+  CHECK(raw_next(fd, data) == 0x88);
+  int got = (unsigned char)data[0] << 8 | (unsigned char)data[1];
+  if (got != code) kit_fail("Close", got, data + 2, "another code");
 }
 
 /* A client of the packet dialect, outside the library. `query` names it, such as "uid=1". */
@@ -249,10 +299,6 @@ static inline void raw_packet(int fd, uint32_t protocol, uint32_t sn, const char
   }
   memcpy(frame + 20, text, len);
   CHECK(send(fd, frame, 20 + len, MSG_NOSIGNAL) == (ssize_t)(20 + len));
-}
-
-static inline void raw_read(int fd, void *to, size_t len) {
-  CHECK(recv(fd, to, len, MSG_WAITALL) == (ssize_t)len);
 }
 
 /* Reads the next packet, which is this one, and gives its sn. */
@@ -284,22 +330,6 @@ static inline void raw_say(int fd, const char *text) {
   if (len >= 126) frame[3] = (unsigned char)len; /* the mask is 0 */
   memcpy(frame + head, text, len);
   CHECK(send(fd, frame, head + len, MSG_NOSIGNAL) == (ssize_t)(head + len));
-}
-
-/* Reads the next text message, which is this one. */
-static inline void raw_expect(int fd, const char *text) {
-  unsigned char bytes[256];
-  size_t len = strlen(text);
-  CHECK(len <= 125);
-  do { /* pings have no payload */
-    raw_read(fd, bytes, 2);
-  } while (bytes[0] == 0x89);
-  CHECK(bytes[0] == 0x81 && bytes[1] <= 125);
-  size_t got = bytes[1];
-  raw_read(fd, bytes, got);
-  bytes[got] = 0;
-  if (got != len || memcmp(bytes, text, len) != 0)
-    kit_fail(__FILE__, __LINE__, text, (const char *)bytes);
 }
 
 /* A client of the session dialect that has read its first message. */

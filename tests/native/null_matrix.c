@@ -482,6 +482,289 @@ static void sockets(void) {
   HARMLESS(qy_socket_free, socket, qy_socket_free(NULL));
 }
 
+/* What a callback is lent is cloned, and used here. */
+static char large[256];
+static gate lent = GATE;
+static qy_upgrade *upgrade, *new_upgrade;
+static qy_connection *connection, *new_connection;
+static qy_socket *client_socket;
+
+static void on_connect(qy_upgrade *lent_upgrade, void *user_data) {
+  (void)user_data;
+  CHECK_OK(qy_upgrade_clone(lent_upgrade, &upgrade));
+  gate_pass(&lent);
+}
+
+static void on_open(qy_connection *lent_connection, void *user_data) {
+  (void)user_data;
+  CHECK_OK(qy_connection_clone(lent_connection, &connection));
+  gate_pass(&lent);
+}
+
+static void on_header(const char *name, size_t name_len, const char *value, size_t value_len,
+                      void *user_data) {
+  (void)name, (void)name_len, (void)value, (void)value_len, (void)user_data;
+}
+
+static void on_name(const char *name, size_t len, void *user_data) {
+  (void)name, (void)len, (void)user_data;
+}
+
+static void on_connection(qy_connection *one, void *user_data) { (void)one, (void)user_data; }
+
+static int32_t anybody(qy_connection *one, void *user_data) {
+  (void)one, (void)user_data;
+  return 1;
+}
+
+static void on_user(const char *user, size_t len, uint64_t connections, void *user_data) {
+  (void)user, (void)len, (void)connections, (void)user_data;
+}
+
+static void endpoints(void) {
+  qy_endpoint_callbacks calls = {0};
+  calls.struct_size = sizeof calls;
+  calls.connect = on_connect;
+  calls.open = on_open;
+  drops = 0;
+  REFUSED(qy_server_handle, server, NULL, "/h", NULL, &calls, 0, buf, on_drop);
+  REFUSED(qy_server_handle, path, server, NULL, NULL, &calls, 0, buf, on_drop);
+  REFUSED(qy_server_handle, callbacks, server, "/h", NULL, NULL, 0, buf, on_drop);
+  CHECK(drops == 3);
+  dirty_all();
+  CHECK_STATUS(qy_server_handle(server, "/h", NULL, &calls, 2, buf, on_drop),
+               QY_ERR_INVALID_ARGUMENT);
+  CHECK_STATUS(qy_server_handle(server, "/h", options, &calls, 0, buf, on_drop),
+               QY_ERR_INVALID_ARGUMENT);
+  check_error("QY_OPTIONS_ENDPOINT");
+  CHECK_STATUS(qy_server_handle(server, "h", NULL, &calls, 0, buf, on_drop),
+               QY_ERR_INVALID_ARGUMENT);
+  CHECK(drops == 6);
+  ALLOWED(qy_server_handle, drop, QY_OK, server, "/h", NULL, &calls, 0, buf, NULL);
+  CHECK_STATUS(qy_server_handle(server, "/h", NULL, &calls, 0, buf, on_drop), QY_ERR_EXISTS);
+  CHECK(drops == 7);
+  REFUSED(qy_server_unhandle, server, NULL, "/h");
+  REFUSED(qy_server_unhandle, path, server, NULL);
+  REFUSED(qy_server_unhandle_wait, server, NULL, "/h", 0);
+  REFUSED(qy_server_unhandle_wait, path, server, NULL, 0);
+  CHECK_OK(qy_server_unhandle_wait(server, "/h", PATIENCE_MS));
+  ALLOWED(qy_server_handle, options, QY_OK, server, "/h", NULL, &calls, 0, buf, on_drop);
+  CHECK_OK(qy_server_unhandle_wait(server, "/h", PATIENCE_MS));
+  CHECK(drops == 8);
+  CHECK_STATUS(qy_server_unhandle(server, "/h"), QY_ERR_NOT_FOUND);
+  ALLOWED(qy_server_handle, user_data, QY_OK, server, "/h", NULL, &calls, 0, NULL, on_drop);
+
+  snprintf(url, sizeof url, "ws://%s/h?a", host);
+  CHECK_OK(qy_socket_open(url, NULL, QY_DELIVER_THREAD, NULL, NULL, NULL, &client_socket));
+  qy_socket_connect(client_socket, 0);
+  CHECK(gate_reached(&lent, 1));
+  REFUSED(qy_upgrade_clone, upgrade, NULL, &new_upgrade);
+  CHECK(new_upgrade == NULL);
+  REFUSED(qy_upgrade_clone, out, upgrade, NULL);
+  REFUSED(qy_upgrade_remote, upgrade, NULL, buf, sizeof buf, &needed);
+  CHECK(buf[0] == 0 && needed == 0);
+  ALLOWED(qy_upgrade_remote, buf, QY_ERR_BUFFER_TOO_SMALL, upgrade, NULL, 0, &needed);
+  REFUSED(qy_upgrade_remote, buf, upgrade, NULL, 1, &needed);
+  ALLOWED(qy_upgrade_remote, needed, QY_OK, upgrade, large, sizeof large, NULL);
+  REFUSED(qy_upgrade_path, upgrade, NULL, buf, sizeof buf, &needed);
+  CHECK(buf[0] == 0 && needed == 0);
+  ALLOWED(qy_upgrade_path, buf, QY_ERR_BUFFER_TOO_SMALL, upgrade, NULL, 0, &needed);
+  REFUSED(qy_upgrade_path, buf, upgrade, NULL, 1, &needed);
+  ALLOWED(qy_upgrade_path, needed, QY_OK, upgrade, large, sizeof large, NULL);
+  REFUSED(qy_upgrade_query, upgrade, NULL, buf, sizeof buf, &needed);
+  CHECK(buf[0] == 0 && needed == 0);
+  ALLOWED(qy_upgrade_query, buf, QY_ERR_BUFFER_TOO_SMALL, upgrade, NULL, 0, &needed);
+  REFUSED(qy_upgrade_query, buf, upgrade, NULL, 1, &needed);
+  ALLOWED(qy_upgrade_query, needed, QY_OK, upgrade, large, sizeof large, NULL);
+  REFUSED(qy_upgrade_last_error, upgrade, NULL, buf, sizeof buf, &needed);
+  CHECK(buf[0] == 0 && needed == 0);
+  ALLOWED(qy_upgrade_last_error, buf, QY_ERR_BUFFER_TOO_SMALL, upgrade, NULL, 0, &needed);
+  REFUSED(qy_upgrade_last_error, buf, upgrade, NULL, 1, &needed);
+  ALLOWED(qy_upgrade_last_error, needed, QY_OK, upgrade, large, sizeof large, NULL);
+  REFUSED(qy_upgrade_header, upgrade, NULL, "host", buf, sizeof buf, &needed);
+  CHECK(buf[0] == 0 && needed == 0);
+  REFUSED(qy_upgrade_header, name, upgrade, NULL, buf, sizeof buf, &needed);
+  REFUSED(qy_upgrade_header, buf, upgrade, "host", NULL, 1, &needed);
+  ALLOWED(qy_upgrade_header, needed, QY_OK, upgrade, "host", buf, sizeof buf, NULL);
+  REFUSED(qy_upgrade_list_headers, upgrade, NULL, on_header, NULL);
+  REFUSED(qy_upgrade_list_headers, visitor, upgrade, NULL, NULL);
+  ALLOWED(qy_upgrade_list_headers, user_data, QY_OK, upgrade, on_header, NULL);
+  REFUSED(qy_upgrade_refuse, upgrade, NULL, 400, "no");
+  REFUSED(qy_upgrade_accept, upgrade, NULL, NULL, NULL);
+  ALLOWED(qy_upgrade_accept, user, QY_OK, upgrade, "id", NULL);
+  ALLOWED(qy_upgrade_accept, id, QY_ERR_CLOSED, upgrade, NULL, "ann");
+  ALLOWED(qy_upgrade_refuse, text, QY_ERR_CLOSED, upgrade, 400, NULL);
+  HARMLESS(qy_upgrade_free, upgrade, qy_upgrade_free(NULL));
+  qy_upgrade_free(upgrade);
+  CHECK(gate_reached(&lent, 2));
+}
+
+static void connections(void) {
+  int64_t sum;
+  qy_connection_info numbers;
+  REFUSED(qy_connection_clone, connection, NULL, &new_connection);
+  CHECK(new_connection == NULL);
+  REFUSED(qy_connection_clone, out, connection, NULL);
+  REFUSED(qy_connection_id, connection, NULL, buf, sizeof buf, &needed);
+  CHECK(buf[0] == 0 && needed == 0);
+  ALLOWED(qy_connection_id, buf, QY_ERR_BUFFER_TOO_SMALL, connection, NULL, 0, &needed);
+  REFUSED(qy_connection_id, buf, connection, NULL, 1, &needed);
+  ALLOWED(qy_connection_id, needed, QY_OK, connection, large, sizeof large, NULL);
+  REFUSED(qy_connection_remote, connection, NULL, buf, sizeof buf, &needed);
+  CHECK(buf[0] == 0 && needed == 0);
+  ALLOWED(qy_connection_remote, buf, QY_ERR_BUFFER_TOO_SMALL, connection, NULL, 0, &needed);
+  REFUSED(qy_connection_remote, buf, connection, NULL, 1, &needed);
+  ALLOWED(qy_connection_remote, needed, QY_OK, connection, large, sizeof large, NULL);
+  REFUSED(qy_connection_path, connection, NULL, buf, sizeof buf, &needed);
+  CHECK(buf[0] == 0 && needed == 0);
+  ALLOWED(qy_connection_path, buf, QY_ERR_BUFFER_TOO_SMALL, connection, NULL, 0, &needed);
+  REFUSED(qy_connection_path, buf, connection, NULL, 1, &needed);
+  ALLOWED(qy_connection_path, needed, QY_OK, connection, large, sizeof large, NULL);
+  REFUSED(qy_connection_query, connection, NULL, buf, sizeof buf, &needed);
+  CHECK(buf[0] == 0 && needed == 0);
+  ALLOWED(qy_connection_query, buf, QY_ERR_BUFFER_TOO_SMALL, connection, NULL, 0, &needed);
+  REFUSED(qy_connection_query, buf, connection, NULL, 1, &needed);
+  ALLOWED(qy_connection_query, needed, QY_OK, connection, large, sizeof large, NULL);
+  REFUSED(qy_connection_last_error, connection, NULL, buf, sizeof buf, &needed);
+  CHECK(buf[0] == 0 && needed == 0);
+  ALLOWED(qy_connection_last_error, buf, QY_ERR_BUFFER_TOO_SMALL, connection, NULL, 0, &needed);
+  REFUSED(qy_connection_last_error, buf, connection, NULL, 1, &needed);
+  ALLOWED(qy_connection_last_error, needed, QY_OK, connection, large, sizeof large, NULL);
+  REFUSED(qy_connection_header, connection, NULL, "host", buf, sizeof buf, &needed);
+  CHECK(buf[0] == 0 && needed == 0);
+  REFUSED(qy_connection_header, name, connection, NULL, buf, sizeof buf, &needed);
+  REFUSED(qy_connection_header, buf, connection, "host", NULL, 1, &needed);
+  ALLOWED(qy_connection_header, needed, QY_OK, connection, "host", buf, sizeof buf, NULL);
+  REFUSED(qy_connection_list_headers, connection, NULL, on_header, NULL);
+  REFUSED(qy_connection_list_headers, visitor, connection, NULL, NULL);
+  ALLOWED(qy_connection_list_headers, user_data, QY_OK, connection, on_header, NULL);
+  dirty(&numbers, sizeof numbers);
+  REFUSED(qy_connection_info_get, connection, NULL, &numbers);
+  CHECK(numbers.serial == 0 && numbers.connected_ms == 0);
+  REFUSED(qy_connection_info_get, out, connection, NULL);
+  REFUSED(qy_connection_is_open, connection, NULL, &state);
+  CHECK(state == 0);
+  REFUSED(qy_connection_is_open, out, connection, NULL);
+  REFUSED(qy_connection_send, connection, NULL, QY_TEXT, "x", 1);
+  REFUSED(qy_connection_send, data, connection, QY_TEXT, NULL, 1);
+  ALLOWED(qy_connection_send, data, QY_OK, connection, QY_BINARY, NULL, 0);
+  CHECK_STATUS(qy_connection_send(connection, 0, "x", 1), QY_ERR_INVALID_ARGUMENT);
+  CHECK_STATUS(qy_connection_send(connection, QY_JSON, "{", 1), QY_ERR_INVALID_ARGUMENT);
+  check_error("qy_connection_send: 'data' is not JSON");
+
+  REFUSED(qy_connection_bind, connection, NULL, "ann");
+  REFUSED(qy_connection_bind, user, connection, NULL);
+  CHECK_OK(qy_connection_bind(connection, "ann"));
+  REFUSED(qy_connection_user, connection, NULL, buf, sizeof buf, &needed);
+  CHECK(buf[0] == 0 && needed == 0);
+  REFUSED(qy_connection_user, buf, connection, NULL, 1, &needed);
+  ALLOWED(qy_connection_user, needed, QY_OK, connection, buf, sizeof buf, NULL);
+  REFUSED(qy_connection_unbind, connection, NULL);
+  REFUSED(qy_connection_join, connection, NULL, "room", 1);
+  REFUSED(qy_connection_join, channel, connection, NULL, 1);
+  CHECK_OK(qy_connection_join(connection, "room", 1));
+  REFUSED(qy_connection_list_channels, connection, NULL, on_name, NULL);
+  REFUSED(qy_connection_list_channels, visitor, connection, NULL, NULL);
+  ALLOWED(qy_connection_list_channels, user_data, QY_OK, connection, on_name, NULL);
+  REFUSED(qy_connection_leave, connection, NULL, "room");
+  REFUSED(qy_connection_leave, channel, connection, NULL);
+
+  REFUSED(qy_connection_set, connection, NULL, "k", "v", 1);
+  REFUSED(qy_connection_set, key, connection, NULL, "v", 1);
+  REFUSED(qy_connection_set, data, connection, "k", NULL, 1);
+  ALLOWED(qy_connection_set, data, QY_OK, connection, "empty", NULL, 0);
+  CHECK_OK(qy_connection_set(connection, "k", "v", 1));
+  REFUSED(qy_connection_get, connection, NULL, "k", buf, sizeof buf, &needed);
+  CHECK(needed == 0);
+  REFUSED(qy_connection_get, key, connection, NULL, buf, sizeof buf, &needed);
+  REFUSED(qy_connection_get, buf, connection, "k", NULL, 1, &needed);
+  ALLOWED(qy_connection_get, buf, QY_ERR_BUFFER_TOO_SMALL, connection, "k", NULL, 0, &needed);
+  CHECK(needed == 1);
+  ALLOWED(qy_connection_get, needed, QY_OK, connection, "k", buf, sizeof buf, NULL);
+  sum = 9;
+  REFUSED(qy_connection_increment, connection, NULL, "n", 1, &sum);
+  CHECK(sum == 0);
+  REFUSED(qy_connection_increment, key, connection, NULL, 1, &sum);
+  ALLOWED(qy_connection_increment, out, QY_OK, connection, "n", 1, NULL);
+  REFUSED(qy_connection_remove, connection, NULL, "k");
+  REFUSED(qy_connection_remove, key, connection, NULL);
+}
+
+static void connections_and_users(void) {
+  qy_connection_filter filter = {0};
+  filter.struct_size = sizeof filter;
+  REFUSED(qy_server_is_running, server, NULL, &state);
+  CHECK(state == 0);
+  REFUSED(qy_server_is_running, out, server, NULL);
+  REFUSED(qy_server_find_connection, server, NULL, "id", &new_connection);
+  CHECK(new_connection == NULL);
+  REFUSED(qy_server_find_connection, id, server, NULL, &new_connection);
+  REFUSED(qy_server_find_connection, out, server, "id", NULL);
+  REFUSED(qy_server_list_connections, server, NULL, NULL, NULL, 9, on_connection, NULL);
+  REFUSED(qy_server_list_connections, visitor, server, NULL, NULL, 9, NULL, NULL);
+  ALLOWED(qy_server_list_connections, filter, QY_OK, server, NULL, "", 9, on_connection, buf);
+  ALLOWED(qy_server_list_connections, after, QY_OK, server, &filter, NULL, 9, on_connection, buf);
+  ALLOWED(qy_server_list_connections, user_data, QY_OK, server, &filter, "", 9, on_connection,
+          NULL);
+  filter.dialect = 5;
+  CHECK_STATUS(qy_server_list_connections(server, &filter, NULL, 9, on_connection, NULL),
+               QY_ERR_INVALID_ARGUMENT);
+  filter.dialect = QY_DIALECT_HOST;
+  REFUSED(qy_server_count_connections, server, NULL, NULL, &dropped);
+  CHECK(dropped == 0);
+  ALLOWED(qy_server_count_connections, filter, QY_OK, server, NULL, &dropped);
+  CHECK(dropped == 1);
+  REFUSED(qy_server_count_connections, out, server, &filter, NULL);
+  REFUSED(qy_server_send_to, server, NULL, "id", QY_TEXT, "x", 1);
+  REFUSED(qy_server_send_to, id, server, NULL, QY_TEXT, "x", 1);
+  REFUSED(qy_server_send_to, data, server, "id", QY_TEXT, NULL, 1);
+  REFUSED(qy_server_send_to_user, server, NULL, "ann", QY_TEXT, "x", 1, &dropped);
+  CHECK(dropped == 0);
+  REFUSED(qy_server_send_to_user, user, server, NULL, QY_TEXT, "x", 1, &dropped);
+  REFUSED(qy_server_send_to_user, data, server, "ann", QY_TEXT, NULL, 1, &dropped);
+  ALLOWED(qy_server_send_to_user, out, QY_OK, server, "ann", QY_TEXT, "x", 1, NULL);
+  REFUSED(qy_server_broadcast, server, NULL, "/h", QY_TEXT, "x", 1, &dropped);
+  CHECK(dropped == 0);
+  REFUSED(qy_server_broadcast, data, server, "/h", QY_TEXT, NULL, 1, &dropped);
+  ALLOWED(qy_server_broadcast, path, QY_OK, server, NULL, QY_TEXT, "x", 1, &dropped);
+  CHECK(dropped == 1);
+  ALLOWED(qy_server_broadcast, out, QY_OK, server, "/h", QY_TEXT, "x", 1, NULL);
+  REFUSED(qy_server_send_where, server, NULL, NULL, anybody, NULL, QY_TEXT, "x", 1, &dropped);
+  CHECK(dropped == 0);
+  REFUSED(qy_server_send_where, data, server, &filter, anybody, NULL, QY_TEXT, NULL, 1, &dropped);
+  ALLOWED(qy_server_send_where, filter, QY_OK, server, NULL, anybody, buf, QY_TEXT, "x", 1,
+          &dropped);
+  ALLOWED(qy_server_send_where, predicate, QY_OK, server, &filter, NULL, buf, QY_TEXT, "x", 1,
+          &dropped);
+  CHECK(dropped == 1);
+  ALLOWED(qy_server_send_where, user_data, QY_OK, server, &filter, anybody, NULL, QY_TEXT, "x", 1,
+          &dropped);
+  ALLOWED(qy_server_send_where, out, QY_OK, server, &filter, anybody, buf, QY_TEXT, "x", 1, NULL);
+  REFUSED(qy_server_bind_user, server, NULL, "id", "ann");
+  REFUSED(qy_server_bind_user, id, server, NULL, "ann");
+  REFUSED(qy_server_bind_user, user, server, "id", NULL);
+  REFUSED(qy_server_unbind_user, server, NULL, "id");
+  REFUSED(qy_server_unbind_user, id, server, NULL);
+  REFUSED(qy_server_list_users, server, NULL, NULL, 9, on_user, NULL);
+  ALLOWED(qy_server_list_users, after, QY_OK, server, NULL, 9, on_user, buf);
+  REFUSED(qy_server_list_users, visitor, server, "", 9, NULL, NULL);
+  ALLOWED(qy_server_list_users, user_data, QY_OK, server, "", 9, on_user, NULL);
+  REFUSED(qy_server_count_users, server, NULL, &dropped);
+  CHECK(dropped == 0);
+  REFUSED(qy_server_count_users, out, server, NULL);
+  REFUSED(qy_server_list_members, server, NULL, "room", on_connection, NULL);
+  REFUSED(qy_server_list_members, channel, server, NULL, on_connection, NULL);
+  REFUSED(qy_server_list_members, visitor, server, "room", NULL, NULL);
+  ALLOWED(qy_server_list_members, user_data, QY_OK, server, "room", on_connection, NULL);
+  REFUSED(qy_server_close_connection, server, NULL, "id", 1000, "");
+  REFUSED(qy_server_close_connection, id, server, NULL, 1000, "");
+  ALLOWED(qy_server_close_connection, reason, QY_OK, server, "id", 1000, NULL);
+  REFUSED(qy_connection_close, connection, NULL, 1000, "");
+  ALLOWED(qy_connection_close, reason, QY_OK, connection, 1000, NULL);
+  HARMLESS(qy_connection_free, connection, qy_connection_free(NULL));
+  qy_socket_free(client_socket);
+}
+
 int main(void) {
   server = server_new(host);
   snprintf(url, sizeof url, "ws://%s/channel/send/test", host);
@@ -504,12 +787,16 @@ int main(void) {
   clients();
   subscriptions();
   sockets();
+  endpoints();
+  connections();
+  connections_and_users();
   qy_socket_free(sock);
   qy_server_free(squatter);
   qy_options_free(options);
   qy_subscription_free(sub);
   qy_client_free(client);
   CHECK_OK(qy_shutdown(PATIENCE_MS));
+  qy_connection_free(connection);
   qy_server_free(server);
   return 0;
 }

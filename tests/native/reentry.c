@@ -15,8 +15,9 @@ struct call {
 static int visits;
 
 static void visit(const qy_channel_info *info, void *user_data) {
-  qy_channel_info again = {sizeof again, NULL, 0, 0, 0, 0, 0};
+  qy_channel_info again = {0};
   char name[256];
+  again.struct_size = sizeof again;
   CHECK(user_data == NULL && info->struct_size == sizeof *info);
   snprintf(name, sizeof name, "%.*s", (int)info->name_len, info->name);
   CHECK_OK(qy_server_channel_info(server, name, &again));

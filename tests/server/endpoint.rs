@@ -237,7 +237,7 @@ fn a_path_is_an_endpoint_only_while_it_is_one() {
         assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidArgument, "{bad}");
     }
     let taken = service.add_endpoint("/echo", EndpointOptions::default(), handler);
-    assert_eq!(taken.unwrap_err().kind(), ErrorKind::ChannelExists);
+    assert_eq!(taken.unwrap_err().kind(), ErrorKind::Exists);
     service.remove_endpoint("/echo").unwrap();
     assert_eq!(raw.message().close_code(), Some(1001));
     assert_eq!(Raw::connect(server.local_addr()).upgrade("/echo", "").status, 404);

@@ -17,6 +17,7 @@ mod fanout;
 mod gateway;
 #[cfg(feature = "grpc")]
 mod grpc;
+mod host;
 mod kit;
 mod lifecycle;
 mod metrics;

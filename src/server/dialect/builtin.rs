@@ -8,6 +8,9 @@ use crate::Result;
 use crate::server::{ServerOptions, Service};
 use crate::wire::Dialect;
 
+/// What is read from a client in a turn, and joined for one at most.
+const BUFFER_BYTES: usize = 256 << 10;
+
 /// Adds the endpoints of the built-in dialects. Called once, before the first connection.
 pub(in crate::server) fn install(service: &Arc<Service>) -> Result<()> {
     let options = service.options();
@@ -42,6 +45,8 @@ fn places(options: &ServerOptions) -> Vec<(Dialect, &str, EndpointOptions)> {
         origins: options.origins.clone(),
         // If the server does.
         compression: true,
+        read_buffer_bytes: BUFFER_BYTES,
+        write_buffer_bytes: BUFFER_BYTES,
         ..EndpointOptions::default()
     };
     let packet = EndpointOptions { max_message_bytes: options.packet_max_bytes, ..limits.clone() };

@@ -7,7 +7,9 @@
 mod builtin;
 mod endpoint;
 pub(in crate::server) mod gateway;
+pub mod host;
 pub mod packet;
+mod request;
 mod session;
 
 use std::net::SocketAddr;
@@ -16,6 +18,7 @@ use std::sync::Arc;
 pub(in crate::server) use builtin::{follow, install};
 pub(in crate::server) use endpoint::allows_origin;
 pub use endpoint::{ENDPOINT_OPTIONS, Endpoint, EndpointOptions};
+pub use request::Request;
 
 use super::Service;
 use crate::hub::{Connection, Decision, Inbox, Item};
@@ -131,6 +134,9 @@ pub trait Handler: Send + Sync + 'static {
 
     /// The connection is gone from the registry, from its channels and from its user.
     fn closed(&self, service: &Arc<Service>, connection: &Arc<Connection>, closure: &Closure);
+
+    /// Its endpoint was removed: nobody is admitted any more, and the connections are being closed.
+    fn removed(&self) {}
 
     /// Whether it has so much to do that its connections should not be read for a moment.
     fn is_busy(&self) -> bool {

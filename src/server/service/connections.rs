@@ -6,7 +6,7 @@ use super::{Service, not_found};
 use crate::hub::{Connection, ConnectionInfo, Filter, page_of};
 use crate::wire::websocket::Message;
 use crate::wire::{MessageKind, close, encode};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, thread};
 
 impl Service {
     /// The connection called `id`. Error: `NotFound`.
@@ -52,11 +52,24 @@ impl Service {
         &self.connections
     }
 
-    /// Sends a message to one connection, encoded as its dialect does. Errors: `NotFound`,
-    /// `Closed`, `TooLarge`, `InvalidUtf8` of a text.
+    /// Sends a message to one connection, encoded as its dialect does. Waits only while the
+    /// connection's shard is behind by `inbox_bytes`. Errors: `NotFound`, `Closed`, `TooLarge`,
+    /// `InvalidUtf8` of a text.
     pub fn send_to(&self, id: &str, kind: MessageKind, payload: &[u8]) -> Result<()> {
+        self.send(&self.connection(id)?, kind, payload)
+    }
+
+    /// The same for a connection that is at hand.
+    pub fn send(
+        &self,
+        connection: &Arc<Connection>,
+        kind: MessageKind,
+        payload: &[u8],
+    ) -> Result<()> {
         self.check(kind, payload)?;
-        let connection = self.connection(id)?;
+        if !thread::must_not_wait() {
+            connection.home().inbox.wait_for_room();
+        }
         connection.send(&encode(connection.dialect(), kind, payload))
     }
 
@@ -97,7 +110,11 @@ impl Service {
         self.check(kind, payload)?;
         let mut encoded: Vec<(crate::wire::Dialect, Message)> = Vec::new();
         let mut reached = 0;
+        let may_wait = !thread::must_not_wait();
         for connection in connections {
+            if may_wait {
+                connection.home().inbox.wait_for_room();
+            }
             let dialect = connection.dialect();
             let message = match encoded.iter().find(|(other, _)| *other == dialect) {
                 Some((_, message)) => message.clone(),
@@ -123,6 +140,9 @@ impl Service {
                 Error::new(ErrorKind::NotFound, format!("There is no endpoint at '{path}'"))
             })?],
         };
+        if !thread::must_not_wait() {
+            self.hub.wait_for_room();
+        }
         let mut reached = 0;
         for endpoint in endpoints {
             let message = encode(endpoint.handler.dialect(), kind, payload);
@@ -143,13 +163,23 @@ impl Service {
     /// Closes a connection behind what was sent to it before. Errors: `NotFound`;
     /// `InvalidArgument` for a code that an endpoint may not send (RFC 6455 section 7.4).
     pub fn close_connection(&self, id: &str, code: u16, reason: &str) -> Result<()> {
+        Self::dismiss(&self.connection(id)?, code, reason)
+    }
+
+    /// The same for a connection that is at hand. Harmless when it is closed. Error:
+    /// `InvalidArgument`, also for a reason of more than 123 bytes.
+    pub fn dismiss(connection: &Arc<Connection>, code: u16, reason: &str) -> Result<()> {
+        let invalid = |text| Err(Error::new(ErrorKind::InvalidArgument, text));
         if !close::may_be_sent(code) {
-            let text = format!(
+            return invalid(format!(
                 "close code cannot be {code}: it is 1000 to 1003, 1007 to 1014 or 3000 to 4999"
-            );
-            return Err(Error::new(ErrorKind::InvalidArgument, text));
+            ));
         }
-        self.connection(id)?.close(code, reason);
+        if reason.len() > close::MAX_REASON {
+            let (size, most) = (reason.len(), close::MAX_REASON);
+            return invalid(format!("close reason has {size} bytes; the limit is {most}"));
+        }
+        connection.dismiss(code, reason);
         Ok(())
     }
 
@@ -183,7 +213,11 @@ impl Service {
     /// Makes a connection a member of a channel that exists (or is created, with `auto_create`);
     /// false if it is one already. Errors: `NotFound`, `ChannelNotFound`, `InvalidName`, `Closed`.
     pub fn join(&self, id: &str, channel: &str) -> Result<bool> {
-        let connection = self.connection(id)?;
+        self.join_channel(&self.connection(id)?, channel)
+    }
+
+    /// The same for a connection that is at hand.
+    pub fn join_channel(&self, connection: &Arc<Connection>, channel: &str) -> Result<bool> {
         connection.join(&self.find(channel)?)
     }
 
@@ -191,7 +225,11 @@ impl Service {
     /// none of this name. Errors: `NotFound`, `InvalidName`, `QueueFull` at `max_channels`,
     /// `Closed`.
     pub fn join_group(&self, id: &str, group: &str) -> Result<bool> {
-        let connection = self.connection(id)?;
+        self.enter_group(&self.connection(id)?, group)
+    }
+
+    /// The same for a connection that is at hand.
+    pub fn enter_group(&self, connection: &Arc<Connection>, group: &str) -> Result<bool> {
         loop {
             let channel = self.hub.group(group)?;
             match connection.join(&channel) {
@@ -207,9 +245,13 @@ impl Service {
 
     /// Ends a membership; false if there was none. Errors: `NotFound`, `ChannelNotFound`.
     pub fn leave(&self, id: &str, channel: &str) -> Result<bool> {
-        let connection = self.connection(id)?;
+        self.quit_channel(&self.connection(id)?, channel)
+    }
+
+    /// The same for a connection that is at hand.
+    pub fn quit_channel(&self, connection: &Arc<Connection>, channel: &str) -> Result<bool> {
         let channel = self.hub.get(channel).ok_or_else(not_found)?;
-        Ok(self.leave_channel(&connection, &channel))
+        Ok(self.leave_channel(connection, &channel))
     }
 
     /// Ends a membership; false if there was none.

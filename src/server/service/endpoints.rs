@@ -12,7 +12,7 @@ use crate::{Error, ErrorKind, Result};
 impl Service {
     /// Lets `handler` speak with the WebSockets that come to `path` from now on. Errors:
     /// `InvalidArgument` for a path that does not begin with `/` or that begins with `/channel/`;
-    /// `ChannelExists` when the path is taken.
+    /// `Exists` when the path is taken; `Closed` when the server is stopped.
     pub fn add_endpoint(
         &self,
         path: &str,
@@ -35,9 +35,13 @@ impl Service {
             everyone: self.hub.private(path),
         });
         let mut endpoints = self.endpoints.write().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock: what is there when the server is stopped is removed after this is set.
+        if self.stopped.load(Relaxed) {
+            return Err(Error::new(ErrorKind::Closed, "the server is stopped"));
+        }
         if endpoints.contains_key(path) {
             let text = format!("the path '{path}' has an endpoint already");
-            return Err(Error::new(ErrorKind::ChannelExists, text));
+            return Err(Error::new(ErrorKind::Exists, text));
         }
         endpoints.insert(path.into(), Arc::clone(&endpoint));
         self.shortest_ms.fetch_min(shortest, Relaxed);
@@ -64,15 +68,24 @@ impl Service {
     /// of the end of each. Error: `NotFound`.
     pub fn remove_endpoint(&self, path: &str) -> Result<()> {
         let removed = self.endpoints.write().unwrap_or_else(PoisonError::into_inner).remove(path);
-        if removed.is_none() {
+        let Some(endpoint) = removed else {
             let text = format!("there is no endpoint at '{}'", path.escape_debug());
             return Err(Error::new(ErrorKind::NotFound, text));
-        }
+        };
+        endpoint.handler.removed();
         let filter = Filter { path: Some(path.into()), ..Filter::default() };
         for connection in self.connections.select(&filter) {
             connection.close(close::GOING_AWAY, "endpoint is gone");
         }
         Ok(())
+    }
+
+    /// Lets go of all endpoints when nothing of them is left: the server is stopped.
+    pub(in crate::server) fn forget_endpoints(&self) {
+        let all =
+            std::mem::take(&mut *self.endpoints.write().unwrap_or_else(PoisonError::into_inner));
+        // Outside the lock: what a program registered with them may do anything in its drop.
+        drop(all);
     }
 
     /// The endpoint at `path`.

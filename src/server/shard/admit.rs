@@ -176,6 +176,9 @@ impl Shard {
         let registry = self.service.registry();
         let connection = Arc::new(Connection::new(registry.new_serial(), origin, home));
         let displaced = registry.insert(&connection);
+        // Whoever removed the endpoint meanwhile may have looked for its connections before this one
+        // was among them.
+        let removed = !self.is_there(&endpoint);
         if let Some(user) = user.filter(|user| !user.is_empty()) {
             // It cannot fail: the connection is open, and the user has a name.
             let _ = registry.bind(&connection, user);
@@ -195,6 +198,9 @@ impl Shard {
         conn.deadline = deadline;
         // Before the client knows: who hears of the connection from it finds it whole.
         endpoint.handler.opened(&self.service, &connection, displaced.clone());
+        if removed {
+            connection.close(close::GOING_AWAY, "endpoint is gone");
+        }
         let Some(conn) = self.conns.get_mut(token) else { return Next::Nothing };
         // Nothing but frames may ever wait in a WebSocket's queue.
         let sent = conn.queued() == 0 && conn.send_own(&response, 0) == Sent::All;

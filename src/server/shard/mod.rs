@@ -325,8 +325,12 @@ impl Shard {
             return;
         }
         let mut scratch = std::mem::take(&mut self.scratch);
-        let more = match conn.lane {
+        let more = match &conn.lane {
             Lane::Http(_) => self.read_http(token, &mut scratch),
+            Lane::Peer(peer) => {
+                let turn = peer.endpoint.options.read_buffer_bytes.min(scratch.len());
+                self.read_websocket(token, scratch.get_mut(..turn).unwrap_or_default())
+            }
             _ => self.read_websocket(token, &mut scratch),
         };
         self.scratch = scratch;

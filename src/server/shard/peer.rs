@@ -17,8 +17,6 @@ use crate::wire::{MessageKind, close};
 
 /// A frame of this size is sent as it is rather than copied to its neighbours.
 const LARGE: usize = 16 << 10;
-/// Joined sends are written at the latest at this size.
-const MAX_PENDING: usize = 256 << 10;
 /// Buffers that are kept for the next round, and the largest of them.
 const MAX_SPARE: usize = 64;
 const MAX_SPARE_BYTES: usize = 64 << 10;
@@ -167,10 +165,16 @@ impl Shard {
         let traffic = peer.connection.traffic();
         Gauges::add(&traffic.messages_out, 1);
         Gauges::add(&traffic.bytes_out, frame.len() as u64);
-        if frame.len() >= LARGE {
+        let most = peer.endpoint.options.write_buffer_bytes;
+        if frame.len() >= LARGE.min(most) {
             self.flush_peer(token);
             self.send_shared(token, frame);
         } else {
+            if peer.pending.len() + frame.len() > most {
+                self.flush_peer(token);
+            }
+            // Writing what it was sent before may have ended it.
+            let Some(peer) = self.conns.get_mut(token).and_then(Conn::peer_mut) else { return };
             if peer.pending.is_empty() {
                 if peer.pending.capacity() == 0 {
                     peer.pending = self.spare.pop().unwrap_or_default();
@@ -178,9 +182,6 @@ impl Shard {
                 self.unwritten.push(token as u32);
             }
             peer.pending.extend_from_slice(frame);
-            if peer.pending.len() >= MAX_PENDING {
-                self.flush_peer(token);
-            }
         }
         Gauges::add(&self.gauges().delivered, 1);
     }

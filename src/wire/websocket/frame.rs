@@ -146,7 +146,7 @@ pub fn close_frame(code: u16, reason: &str) -> Vec<u8> {
         write_frame(&mut frame, 8, &[]);
         return frame;
     }
-    let mut end = reason.len().min(123);
+    let mut end = reason.len().min(crate::wire::close::MAX_REASON);
     while !reason.is_char_boundary(end) {
         end -= 1;
     }

@@ -150,6 +150,12 @@ class AbiMismatch(Error, ImportError):
     code = -22
 
 
+class Exists(Error):
+    """There is such an object already."""
+
+    code = -24
+
+
 BY_CODE: dict[int, type[Error]] = {
     kind.code: kind for kind in Error.__subclasses__()
 }
