@@ -19,6 +19,7 @@ PREFIX     ?= /usr/local
 LIBDIR     ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
 BINDIR     ?= $(PREFIX)/bin
+UNITDIR    ?= $(PREFIX)/lib/systemd/system
 DESTDIR    ?=
 # release or debug
 PROFILE    ?= release
@@ -35,7 +36,7 @@ STAGE   := $(abspath stage)
 # What a static link of libqyun.a needs beside it.
 STATIC_LIBS := -lutil -lrt -lpthread -lm -ldl
 
-SUBSTITUTE = sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
+SUBSTITUTE = sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@BINDIR@|$(BINDIR)|g' -e 's|@LIBDIR@|$(LIBDIR)|g' \
 	-e 's|@INCLUDEDIR@|$(INCLUDEDIR)|g' -e 's|@VERSION@|$(VERSION)|g' \
 	-e 's|@SONAME@|$(SONAME)|g' -e 's|@SHARED@|$(SHARED)|g' \
 	-e 's|@STATIC_LIBS@|$(STATIC_LIBS)|g'
@@ -54,7 +55,8 @@ $(OUT)/qyun:
 	$(MAKE) --no-print-directory all
 
 install: $(OUT)/qyun
-	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(INCLUDEDIR) $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/qyun)
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(INCLUDEDIR) $(LIBDIR)/pkgconfig $(LIBDIR)/cmake/qyun \
+		$(UNITDIR))
 	$(INSTALL) -m 755 $(OUT)/qyun $(DESTDIR)$(BINDIR)/qyun
 	$(INSTALL) -m 644 include/qyun.h $(DESTDIR)$(INCLUDEDIR)/qyun.h
 	$(INSTALL) -m 644 bindings/cpp/*.hpp $(DESTDIR)$(INCLUDEDIR)/
@@ -66,9 +68,10 @@ install: $(OUT)/qyun
 	$(SUBSTITUTE) packaging/cmake/qyunConfig.cmake.in > $(DESTDIR)$(LIBDIR)/cmake/qyun/qyunConfig.cmake
 	$(SUBSTITUTE) packaging/cmake/qyunConfigVersion.cmake.in \
 		> $(DESTDIR)$(LIBDIR)/cmake/qyun/qyunConfigVersion.cmake
+	$(SUBSTITUTE) packaging/qyun.service.in > $(DESTDIR)$(UNITDIR)/qyun.service
 
 uninstall:
-	$(RM) $(DESTDIR)$(BINDIR)/qyun \
+	$(RM) $(DESTDIR)$(BINDIR)/qyun $(DESTDIR)$(UNITDIR)/qyun.service \
 		$(addprefix $(DESTDIR)$(INCLUDEDIR)/,qyun.h $(notdir $(wildcard bindings/cpp/*.hpp)))
 	$(RM) $(addprefix $(DESTDIR)$(LIBDIR)/,$(SHARED) $(SONAME) libqyun.so libqyun.a pkgconfig/qyun.pc)
 	$(RM) -r $(DESTDIR)$(LIBDIR)/cmake/qyun
@@ -76,7 +79,7 @@ uninstall:
 # An installation of this source tree for its own tests.
 stage: all
 	$(MAKE) --no-print-directory install PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib INCLUDEDIR=$(STAGE)/include \
-		BINDIR=$(STAGE)/bin DESTDIR=
+		BINDIR=$(STAGE)/bin UNITDIR=$(STAGE)/lib/systemd/system DESTDIR=
 
 native-check: stage
 	cmake -S tests/native -B $(OUT)/native -DCMAKE_PREFIX_PATH=$(STAGE) -DCMAKE_BUILD_TYPE=Debug

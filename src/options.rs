@@ -22,6 +22,8 @@ pub struct OptionSpec {
     pub live: bool,
     /// Whether it is several values, separated by commas.
     pub list: bool,
+    /// Whether its value is not to be shown.
+    pub secret: bool,
 }
 
 /// The type of an option's value.
@@ -136,7 +138,7 @@ impl OptionSpec {
         default: &'static str,
         help: &'static str,
     ) -> Self {
-        Self { key, kind, default, help, section: "", live: false, list: false }
+        Self { key, kind, default, help, section: "", live: false, list: false, secret: false }
     }
 
     /// A number from `min` to `max`.
@@ -183,6 +185,11 @@ impl OptionSpec {
     /// The same option, which is several values, separated by commas.
     pub const fn list(self) -> Self {
         Self { list: true, ..self }
+    }
+
+    /// The same option, whose value is not to be shown.
+    pub const fn secret(self) -> Self {
+        Self { secret: true, ..self }
     }
 
     /// What values are accepted, in words.

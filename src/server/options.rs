@@ -142,6 +142,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         "What 'Authorization: Bearer' must give to the admin API; without one, it is for this machine only.",
     )
     .within("server")
+    .secret()
     .live(),
     limit(
         "queue_bytes",

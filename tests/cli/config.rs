@@ -54,17 +54,18 @@ fn every_option_is_a_key_a_variable_and_a_flag() {
             OptionKind::Text => "/other".into(),
         };
         let key = spec.key;
+        let told = if spec.secret { "(hidden)" } else { &*other };
         let quote =
             if matches!(spec.kind, OptionKind::Text | OptionKind::Choice(_)) { "\"" } else { "" };
         let toml = format!("[{}]\n{key} = {quote}{other}{quote}\n", spec.section);
         let file = folder.write("one.toml", &toml);
-        assert_eq!(shown(&[], &["--config", &file], key), pair(&other, "file, line 2"));
+        assert_eq!(shown(&[], &["--config", &file], key), pair(told, "file, line 2"));
         let variable = format!("QYUN_{}", key.to_uppercase());
         let origin = format!("environment, {variable}");
-        assert_eq!(shown(&[(&variable, &other)], &[], key), pair(&other, &origin));
+        assert_eq!(shown(&[(&variable, &other)], &[], key), pair(told, &origin));
         let flag = format!("--{}", key.replace('_', "-"));
         let argument = format!("{flag}={other}");
-        assert_eq!(shown(&[], &[&argument], key), pair(&other, &format!("flag, {flag}")));
+        assert_eq!(shown(&[], &[&argument], key), pair(told, &format!("flag, {flag}")));
     }
 }
 

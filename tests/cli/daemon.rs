@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 
-use crate::kit::{Folder, Ran, Running, exchange, qyun, run, run_in};
+use crate::kit::{Folder, Ran, Running, Server, exchange, qyun, run, run_in};
 
 const HEALTH: &str = "GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
@@ -96,6 +96,8 @@ fn status_tells_what_it_is_and_does() {
     assert_eq!(status["pid"], daemon.told["pid"]);
     assert_eq!(status["ports"]["http"], daemon.told["port"]);
     assert_eq!((&status["clients"], &status["subscribers"]), (&1.into(), &1.into()));
+    assert_eq!((&status["users"], &status["groups"]), (&0.into(), &0.into()));
+    assert_eq!(status["channels"], 2);
     assert!(status["memory_bytes"].as_u64().unwrap() > 1 << 20);
     assert!(status["uptime_seconds"].as_f64().unwrap() > 0.0);
     assert!(status["cpu_seconds"].as_f64().is_some() && status["cpu_percent"].as_f64().is_some());
@@ -275,6 +277,71 @@ fn a_reload_takes_the_log_to_another_place_and_filter() {
     assert_eq!(last["level"], "error");
     assert!(last["message"].as_str().unwrap().contains("qyun.toml:2: option 'log_filter'"));
     run(&[&["stop"][..], &place].concat()).ends_with(0);
+}
+
+#[test]
+fn clients_users_and_ports_of_the_gateway_are_counted() {
+    let daemon = Daemon::start(&["--grpc-listen", "127.0.0.1:0"]);
+    let upgrade = |path: &str| {
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        let (stream, answer) = exchange(daemon.host(), &request, "\r\n\r\n");
+        assert!(answer.starts_with("HTTP/1.1 101"), "{answer}");
+        stream
+    };
+    let _clients = (upgrade("/"), upgrade("/join?uid=7"), upgrade("/join?uid=8"));
+    let status = daemon.run(&["status", "--json"]).ends_with(0).json();
+    assert_eq!((&status["clients"], &status["users"]), (&3.into(), &2.into()));
+    assert!(status["ports"]["grpc"].as_u64().unwrap() > 0);
+    let text = daemon.run(&["status"]).ends_with(0);
+    assert!(text.text().contains("(grpc), ") && text.text().contains("(http)"), "{}", text.text());
+}
+
+#[test]
+fn a_hangup_is_a_reload_and_does_not_end_it() {
+    let folder = Folder::new();
+    let file = folder.write("qyun.toml", "[limits]\nmax_channels = 1\n");
+    let mut server = Server::with(&["--config", &file]);
+    server.run(&["create", "a"]).ends_with(0);
+    server.run(&["create", "b"]).ends_with(1);
+    folder.write("qyun.toml", "[limits]\nmax_channels = 2\n[server]\nshards = 2\n");
+    server.process.signal(Signal::HUP);
+    server.process.says("configuration reloaded");
+    server.run(&["create", "b"]).ends_with(0);
+    folder.write("qyun.toml", "[limits]\nmax_channels = -2\n");
+    server.process.signal(Signal::HUP);
+    server.process.says("configuration not reloaded");
+    server.run(&["create", "c"]).ends_with(1);
+    server.process.signal(Signal::TERM);
+    let (status, _) = server.process.end();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[test]
+fn a_reload_tells_what_changed_and_what_needs_a_restart() {
+    let folder = Folder::new();
+    let file = folder.write("qyun.toml", "");
+    let daemon = Daemon::start_in(folder, &["--config", &file, "--queue-bytes", "5000"]);
+    let toml = "[server]\nauto_create = true\nshards = 7\ncreate = [\"made\"]\n\
+                [limits]\nqueue_bytes = 6000\nmax_channels = 3\n";
+    daemon.folder.write("qyun.toml", toml);
+    let told = daemon.run(&["reload"]).ends_with(0);
+    // What a flag says, the file cannot change.
+    assert_eq!(
+        told.text(),
+        "reloaded; changed: auto_create, create, max_channels\nneeds a restart: shards\n"
+    );
+    run(&["info", "made", "--host", daemon.host()]).ends_with(0);
+    run(&["send", "other", "x", "--host", daemon.host()]).ends_with(0);
+    let told = daemon.run(&["reload", "--json"]).ends_with(0).json();
+    assert_eq!(told, serde_json::json!({ "ok": true, "changed": [], "needs_restart": ["shards"] }));
+    // A line that is gone is the default again.
+    daemon.folder.write("qyun.toml", "");
+    let told = daemon.run(&["reload", "--json"]).ends_with(0).json();
+    assert_eq!(told["changed"], serde_json::json!(["auto_create", "create", "max_channels"]));
+    run(&["send", "third", "x", "--host", daemon.host()]).ends_with(4);
 }
 
 #[test]

@@ -103,7 +103,9 @@ impl Serving {
             "address": address.to_string(),
             "ports": ports,
             "clients": counters.connections,
-            "groups": counters.channels,
+            "users": self.server.service().user_count(),
+            "groups": self.server.service().group_count(),
+            "channels": counters.channels,
             "subscribers": counters.subscribers,
             "config": config,
         })

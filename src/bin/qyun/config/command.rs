@@ -115,10 +115,12 @@ impl Show {
 
     fn json_of(&self, config: &Config) -> Value {
         let mut all = Map::new();
-        for (key, setting) in &config.settings {
-            if self.shows(config, key) {
-                let origin = setting.origin.to_string();
-                all.insert((*key).into(), json!({ "value": setting.value, "from": origin }));
+        for spec in table::all() {
+            if let Some(setting) = config.settings.get(spec.key)
+                && self.shows(config, spec.key)
+            {
+                let (value, origin) = (setting.shown(spec), setting.origin.to_string());
+                all.insert(spec.key.into(), json!({ "value": value, "from": origin }));
             }
         }
         all.into()
@@ -137,7 +139,7 @@ impl Show {
             text += &format!("{gap}[{section}]\n");
             for spec in shown {
                 if let Some(setting) = config.settings.get(spec.key) {
-                    let value = print::literal(spec, &setting.value);
+                    let value = print::literal(spec, setting.shown(spec));
                     text += &format!("{} = {value}  # {}\n", spec.key, setting.origin);
                 }
             }

@@ -111,6 +111,16 @@ pub fn variable(key: &str) -> String {
     format!("QYUN_{}", key.to_ascii_uppercase())
 }
 
+impl Setting {
+    /// The value as it may be shown.
+    pub fn shown(&self, spec: &OptionSpec) -> &str {
+        match spec.secret && !self.value.is_empty() {
+            true => "(hidden)",
+            false => &self.value,
+        }
+    }
+}
+
 impl Sources {
     /// The environment of this process, and `QYUN_CONFIG` where no file is named.
     pub fn new(file: Option<PathBuf>, flags: Vec<Given>) -> Self {

@@ -62,7 +62,7 @@ fn text(status: &Value) -> String {
     let ports = status["ports"].as_object();
     let ports = ports.into_iter().flatten().map(|(name, port)| format!("{port} ({name})"));
     line("ports", ports.collect::<Vec<_>>().join(", "));
-    for key in ["clients", "users", "groups", "subscribers", "config"] {
+    for key in ["clients", "users", "groups", "channels", "subscribers", "config"] {
         line(key, plain(key));
     }
     text
