@@ -74,6 +74,89 @@ async function channel(page, name) {
   await page.click('[name=listener-switch]');
 }
 
+/** What a page's session says for itself, and what others hear and send. */
+async function session(page, language) {
+  await page.locator('#dialects [value=session]').click();
+  await page.click('[name=session-switch]');
+  await logged(page, 'in', '"event":"connected"');
+  const { id } = await page.waitForFunction(() => {
+    const text = document.querySelector('.known').textContent;
+    const id = text.match(/[0-9a-f]{8}-[0-9a-f-]{27}/)?.[0];
+    return id && { id, text };
+  }).then((handle) => handle.jsonValue());
+  await page.fill('[name=text]', 'hello "青云"');
+  await page.click('[name=echo]');
+  await logged(page, 'in', '"data":{"echo":"hello \\"青云\\""}');
+  await page.click('[name=broadcast]');
+  await logged(page, 'in', '"event":"broadcast"');
+  await page.click('[name=count]');
+  await logged(page, 'in', '"data":{"count":1}');
+  await page.fill('[name=sessionChannel]', `session ${language}`);
+  for (const [button, answer] of [['create', '"channel"'], ['subscribe', '"offset":0'], ['publish', '"event":"message"']]) {
+    await page.click(`[name=${button}]`);
+    await logged(page, 'in', answer);
+  }
+  await page.fill('[name=json]', 'no json');
+  await page.click('[name=send]');
+  await logged(page, 'bad', '"code":"parse_error"');
+  return id;
+}
+
+const admin = (method, path, body) =>
+  fetch(`${server}/api/v1/${path}`, { method, body }).then(async (answer) => assert.equal(answer.status, 200, await answer.text()));
+
+/** Packets: one that the server sends, a request, and the displacement by another connection with the same id. */
+async function packet(page) {
+  await page.locator('#dialects [value=packet]').click();
+  await page.fill('[name=uid]', '4711');
+  await page.click('[name=packet-switch]');
+  await page.locator('.known', { hasText: '4711-0--' }).waitFor();
+  await page.locator('[name=send]:enabled').waitFor();
+  await admin('POST', 'connections/4711-0--/send', 'to a packet 青云');
+  await logged(page, 'in', 'to a packet 青云');
+  assert.match(await page.locator('#log li.in .tag').last().textContent(), /^#0 sn 0$/);
+  await page.fill('[name=protocol]', '7');
+  await page.fill('[name=data]', 'a request');
+  await page.click('[name=send]');
+  await logged(page, 'out', 'a request');
+  assert.match(await page.locator('#log li.out .tag').last().textContent(), /^#7 sn 2$/);
+  const other = new WebSocket(`${server.replace('http', 'ws')}/join?uid=4711`);
+  await page.locator('#log li.bad .tag', { hasText: '#2147483647' }).waitFor();
+  await page.locator('[name=send]:disabled').waitFor();
+  assert.match(await page.locator('#log li.bad .body').last().textContent(), /127\.0\.0\.1/);
+  other.terminate();
+}
+
+/** The gateway: the client id first, its heartbeat, and what a back end sends. */
+async function gateway(page) {
+  await page.locator('#dialects [value=gateway]').click();
+  await page.click('[name=gateway-switch]');
+  await page.locator('.known', { hasText: /[0-9a-f]{8}-/ }).waitFor();
+  await page.click('[name=ping]');
+  await logged(page, 'in', 'pong');
+  await admin('POST', 'broadcast?path=%2F', 'to the gateway');
+  await logged(page, 'in', 'to the gateway');
+  await page.click('[name=gateway-switch]');
+  await page.locator('[name=send]:disabled').waitFor();
+}
+
+/** The console lists the page's own session and kicks it. */
+async function kick(page, id, words) {
+  const table = page.locator('#table-connections');
+  await admin('PUT', `connections/${id}/user`, 'someone');
+  await table.locator('[type=search]').fill('someone');
+  await page.waitForFunction((id) => document.querySelector('#table-connections td.name')?.textContent === id, id);
+  await table.getByRole('button', { name: `${words.kick} ${id}` }).click();
+  await page.fill('dialog [name=code]', '4321');
+  await page.fill('dialog [name=reason]', 'good bye');
+  await page.locator('dialog button.danger').click();
+  await table.locator('.empty').waitFor();
+  await table.locator('[type=search]').fill('');
+  const closed = page.locator('#log li.note .body', { hasText: '4321' });
+  await closed.waitFor({ state: 'attached' });
+  assert.match(await closed.textContent(), /good bye/);
+}
+
 /** The number that a tile shows. */
 const tile = (page, name) => page.locator(`#tile-${name} b`);
 
@@ -119,8 +202,8 @@ async function consoleTab(page, words) {
 }
 
 const LANGUAGES = {
-  'en-US': { html: 'en', title: 'Test', delete: 'Delete', cancel: 'Cancel', next: 'Next', ready: 'Ready' },
-  'zh-CN': { html: 'zh-CN', title: '测试', delete: '删除', cancel: '取消', next: '下一页', ready: '就绪' },
+  'en-US': { html: 'en', title: 'Test', delete: 'Delete', kick: 'Kick', cancel: 'Cancel', next: 'Next', ready: 'Ready' },
+  'zh-CN': { html: 'zh-CN', title: '测试', delete: '删除', kick: '踢出', cancel: '取消', next: '下一页', ready: '就绪' },
 };
 const VIEWS = { desktop: { width: 1280, height: 900 }, phone: { width: 390, height: 844 } };
 
@@ -137,8 +220,18 @@ async function everyday() {
         assert.equal(await page.getAttribute('#state', 'title'), words.ready);
         await channel(page, `${view} ${locale} 频道/?#%`);
         await page.screenshot({ path: `${shots}/test-${locale}-${view}.png` });
+        const id = await session(page, `${locale} ${view}`);
+        await page.screenshot({ path: `${shots}/session-${locale}-${view}.png` });
+        await packet(page);
+        await page.screenshot({ path: `${shots}/packet-${locale}-${view}.png` });
+        await gateway(page);
         await consoleTab(page, words);
+        await page.evaluate(() => {
+          document.activeElement.blur();
+          scrollTo(0, 0);
+        });
         await page.screenshot({ path: `${shots}/console-${locale}-${view}.png`, fullPage: true });
+        await kick(page, id, words);
       });
     }
   }

@@ -118,7 +118,7 @@ fn it_ends_with_its_channel_and_with_the_server_behind_the_last_message() {
 
 #[test]
 fn a_stalled_stream_is_cut_at_its_bound_and_nobody_else_waits() {
-    let server = server(&[("queue_bytes", "65536"), ("shards", "1")]);
+    let server = server(&[("queue_bytes", "65536"), ("shards", "1"), ("ping_interval_ms", "0")]);
     server.service().create_channel("test").unwrap();
     let mut stalled = listen(&server, "/channel/listen/test");
     let mut other = listen(&server, "/channel/listen/test");

@@ -131,7 +131,7 @@ function drawTrouble() {
     onsubmit: (event) => {
       event.preventDefault();
       setToken(input.value);
-      trouble = undefined;
+      trouble = { status: -1 };
       poll();
     },
   }, input, el('button', { class: 'main', textContent: t('use') }));

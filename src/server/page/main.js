@@ -20,7 +20,8 @@ function showTab(name, focus) {
     if (tab === name && focus) button.focus();
     $(tab).hidden = tab !== name;
   }
-  if (location.hash !== `#${name}`) history.replaceState(null, '', `#${name}`);
+  // No element is called so: the browser does not scroll to it.
+  if (location.hash !== `#/${name}`) history.replaceState(null, '', `#/${name}`);
   panel.show(name === 'console');
 }
 
@@ -75,7 +76,7 @@ onLanguage(() => {
     button.setAttribute('aria-pressed', button.dataset.language === currentLanguage());
   }
 });
-window.onhashchange = () => showTab(TABS.includes(location.hash.slice(1)) ? location.hash.slice(1) : 'test');
+window.onhashchange = () => showTab(TABS.find((tab) => location.hash === `#/${tab}`) ?? 'test');
 window.onhashchange();
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => panel.redraw());
 watch();

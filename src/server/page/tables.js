@@ -38,7 +38,7 @@ const TABLES = [
     key: (row) => row.id,
     columns: [
       ['id', (row) => row.id, 'name'],
-      ['dialect', (row) => t(row.dialect)],
+      ['dialect', (row) => t(row.dialect), 'wide'],
       ['user', (row) => row.user ?? ''],
       ['channels', (row) => row.channels.slice(0, 3).join(', ') + (row.channels.length > 3 ? ` +${row.channels.length - 3}` : ''), 'wide'],
       ['remote', (row) => row.remote, 'wide'],

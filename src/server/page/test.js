@@ -52,10 +52,11 @@ async function ask(method, path, options) {
 const input = (key, props = {}) =>
   el('input', { name: key, value: values[key], autocomplete: 'off', spellcheck: false, oninput: (event) => (values[key] = event.target.value), ...props });
 
-const area = (key) => el('textarea', { name: key, value: values[key], spellcheck: false, oninput: (event) => (values[key] = event.target.value) });
+const area = (key, label) =>
+  el('textarea', { name: key, value: values[key], spellcheck: false, 'aria-label': label, oninput: (event) => (values[key] = event.target.value) });
 
-function pick(key, options) {
-  const picked = choice(el('div', { class: 'choice' }), options, (value) => (values[key] = value));
+function pick(key, label, options) {
+  const picked = choice(el('div', { class: 'choice', 'aria-label': label }), options, (value) => (values[key] = value));
   picked.set(values[key]);
   return picked.element;
 }
@@ -114,30 +115,31 @@ const FORMS = {
       row(field(t('name'), input('name')),
         button('create', t('create'), () => ask('GET', `/channel/create/${segment(values.name)}`)),
         button('delete', t('delete'), () => ask('DELETE', `/channel/${segment(values.name)}`), 'danger')),
-      row(pick('listen', [['websocket', 'WebSocket'], ['events', t('events')]]),
+      row(pick('listen', t('listen'), [['websocket', 'WebSocket'], ['events', t('events')]]),
         switcher('listener', () => {
           const Kind = values.listen === 'events' ? Events : Listener;
           return new Kind(`/channel/listen/${segment(values.name)}`, values.name, tell, draw);
         }, 'listen', 'stop'))),
     section(t('message'),
-      area('message'),
-      row(pick('via', [['get', 'GET'], ['post', 'POST'], ['websocket', 'WebSocket']]), button('send', t('send'), sendToChannel, 'main'))),
+      area('message', t('message')),
+      row(pick('via', t('via'), [['get', 'GET'], ['post', 'POST'], ['websocket', 'WebSocket']]), button('send', t('send'), sendToChannel, 'main'))),
   ],
   session: () => [
     section(t('connection'),
       row(field(t('path'), input('sessionPath')), switcher('session', () => new Session(values.sessionPath, tell, draw), 'connect', 'disconnect')),
       known(live.session)),
     section(t('message'),
-      field(t('message'), input('text')),
+      input('text', { 'aria-label': t('message') }),
       row(acting('session', 'echo', t('echo'), (it) => it.request('echo', { message: values.text })),
         acting('session', 'broadcast', t('broadcast'), (it) => it.request('broadcast', { message: values.text })),
         acting('session', 'count', t('getConnections'), (it) => it.request('get_connections', {})))),
     section(t('channel'),
       field(t('name'), input('sessionChannel')),
-      row(acting('session', 'subscribe', t('subscribe'), (it) => it.request('subscribe', { channel: values.sessionChannel })),
+      row(acting('session', 'create', t('create'), (it) => it.request('create', { channel: values.sessionChannel })),
+        acting('session', 'subscribe', t('subscribe'), (it) => it.request('subscribe', { channel: values.sessionChannel })),
         acting('session', 'unsubscribe', t('unsubscribe'), (it) => it.request('unsubscribe', { channel: values.sessionChannel })),
         acting('session', 'publish', t('publish'), (it) => it.request('publish', { channel: values.sessionChannel, message: values.text })))),
-    section('JSON', area('json'), row(acting('session', 'send', t('sendJson'), (it) => it.sendText(values.json)))),
+    section('JSON', area('json', 'JSON'), row(acting('session', 'send', t('sendJson'), (it) => it.sendText(values.json)))),
   ],
   packet: () => [
     section(t('connection'),
@@ -146,8 +148,8 @@ const FORMS = {
       known(live.packet, `${values.uid}-${values.type || 0}-${values.device}-${values.source}`)),
     section(t('packet'),
       row(field(t('protocolId'), input('protocol', { type: 'number', min: 0, max: 4294967295 })),
-        pick('packetKind', [['request', t('request')], ['oneWay', t('oneWay')]])),
-      area('data'),
+        pick('packetKind', t('packet'), [['request', t('request')], ['oneWay', t('oneWay')]])),
+      area('data', t('data')),
       row(acting('packet', 'send', t('send'), (it) => it[values.packetKind](Number(values.protocol), values.data), 'main'))),
   ],
   gateway: () => [
@@ -155,7 +157,7 @@ const FORMS = {
       row(field(t('path'), input('gatewayPath')), switcher('gateway', () => new Gateway(values.gatewayPath, tell, draw), 'connect', 'disconnect')),
       known(live.gateway)),
     section(t('message'),
-      area('plain'),
+      area('plain', t('message')),
       row(acting('gateway', 'ping', t('ping'), (it) => it.send('ping')), acting('gateway', 'send', t('send'), (it) => it.send(values.plain), 'main'))),
   ],
 };
