@@ -306,7 +306,8 @@ pub const OPTIONS: &[OptionSpec] = &[
         "10000",
         "Time the program has to answer a call before the caller gets an error.",
     )
-    .within("timeouts"),
+    .within("timeouts")
+    .live(),
     OptionSpec::integer(
         "rpc_max_in_flight",
         1,

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use qyun::hub::Filter;
-use qyun::server::Server;
-use qyun::wire::MessageKind;
+use qyun::server::{Server, ServerOptions};
+use qyun::wire::{MessageKind, close};
 
 use crate::caller::{Caller, Field};
 use crate::kit::{Frame, PATIENCE, Raw, server, until};
@@ -126,10 +126,20 @@ fn a_client_that_does_not_ping_is_disconnected_unbound_and_out_of_its_groups() {
         alive.send_frame(0x81, b"ping");
         assert_eq!(alive.message(), Frame::text("pong"));
     }
-    assert!(silent.message().close_code().is_some());
+    assert_eq!(silent.message().close_code(), Some(close::NO_HEARTBEAT));
     assert_eq!(caller.count("CountGroup", &[]), 0);
     assert!(!caller.flag("UidIsOnline", &["u"]));
     assert_eq!(caller.set("GetAllOnlineClient", &[]), set([&other]));
+}
+
+#[test]
+fn a_shorter_heartbeat_holds_for_those_who_are_there() {
+    let (server, _caller) = gateway(&[]);
+    let (mut raw, _) = client(&server);
+    let mut options = ServerOptions::clone(&server.service().options());
+    options.set("gateway_heartbeat_ms", "200").unwrap();
+    assert_eq!(server.reload(&options).unwrap().changed, ["gateway_heartbeat_ms"]);
+    assert_eq!(raw.message().close_code(), Some(close::NO_HEARTBEAT));
 }
 
 #[test]
