@@ -117,10 +117,10 @@ class Program:
         return int(code)
 
     def close(self) -> None:
+        # It may have seen its end already.
         with contextlib.suppress(BrokenPipeError):
             self.write("close")
-        with self.running:
-            pass
+        self.running.communicate(timeout=30)
 
 
 def text(received: str | bytes) -> str:
