@@ -3,7 +3,7 @@
 
     benches/run.py                     all cases, three interleaved repetitions
     benches/run.py --cases fanout,idle --repetitions 1 --seconds 1
-    benches/run.py --prefix stage      the latency through the C library installed there, too
+    benches/run.py --prefix stage      latency and packets through the C library installed there, too
 
 The server runs on core 0 and the load generator, which checks every message, on core 1. Each run
 has a server of its own; servers take turns within a repetition, and medians are told, so that what
@@ -27,6 +27,7 @@ OUT = ROOT / "target" / "bench"
 QYUN = ROOT / "target" / "release" / "qyun"
 LIMIT = OUT / "limit"
 LATENCY = OUT / "latency"
+PACKET_ECHO = OUT / "packet_echo"
 
 # name, what it is, arguments of `qyun bench`, figures as (key, unit)
 RATE = [("deliveries_per_s", "deliveries/s")]
@@ -51,6 +52,16 @@ CASES = [
      [("private_dirty_bytes_each", "private bytes each")]),
 ]
 
+# The same, of a program that echoes packets through libqyun; there is no bare loop beside it.
+REQUESTS = [("requests_per_s", "requests/s")]
+PACKET_CASES = [
+    ("packet-1", "packets, 1 connection x 64 in flight", "--packets 1 --pipeline 64", REQUESTS),
+    ("packet-pingpong", "packets, 1 connection, ping-pong", "--packets 1 --pipeline 1",
+     [*REQUESTS, ("latency_us.p50", "µs p50"), ("latency_us.p99", "µs p99")]),
+    ("packet-1000", "packets, 1,000 connections x 1", "--packets 1000 --pipeline 1",
+     [*REQUESTS, ("latency_us.p50", "µs p50"), ("latency_us.p99", "µs p99")]),
+]
+
 
 def pinned(core):
     """The command prefix that binds a process to one core, where there are two."""
@@ -64,11 +75,12 @@ def build():
                    check=True)
 
 
-def build_latency(prefix):
+def build_with(prefix, program):
+    """Builds a program of this folder that uses the libqyun installed at `prefix`."""
     prefix = Path(prefix).resolve()
     library = prefix / "lib"
-    subprocess.run(["cc", "-O2", "-std=c11", "-Wall", "-Wextra", "-o", LATENCY,
-                    ROOT / "benches" / "latency.c", f"-I{prefix / 'include'}", f"-L{library}",
+    subprocess.run(["cc", "-O2", "-std=c11", "-Wall", "-Wextra", "-o", program,
+                    ROOT / "benches" / f"{program.name}.c", f"-I{prefix / 'include'}", f"-L{library}",
                     f"-Wl,-rpath,{library}", "-lqyun", "-lpthread"], check=True)
 
 
@@ -79,8 +91,11 @@ def server(name):
         "limit": [LIMIT],
         "qyun": [QYUN, "serve", "--listen", "127.0.0.1:0", "--shards", "1", "--json",
                  "--drain", "1s", "--log", "error"],
+        "inline": [PACKET_ECHO, "inline", "127.0.0.1:0"],
+        "thread": [PACKET_ECHO, "thread", "127.0.0.1:0"],
     }[name]
-    with subprocess.Popen(pinned(0) + [str(word) for word in command],
+    # The echoing program ends with its stdin.
+    with subprocess.Popen(pinned(0) + [str(word) for word in command], stdin=subprocess.PIPE,
                           stdout=subprocess.PIPE, text=True) as process:
         try:
             told = process.stdout.readline()
@@ -133,17 +148,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", help="names of cases or their beginnings, comma-separated: "
-                        + ", ".join(case[0] for case in CASES) + ", latency")
+                        + ", ".join(case[0] for case in (*CASES, *PACKET_CASES)) + ", latency")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--prefix", help="where libqyun is installed, for the latency case")
+    parser.add_argument("--prefix", help="where libqyun is installed, for latency and packets")
     parser.add_argument("--no-build", action="store_true")
     options = parser.parse_args()
     if not options.no_build:
         build()
     wanted = options.cases.split(",") if options.cases else [""]
     chosen = [case for case in CASES if any(case[0].startswith(w) for w in wanted)]
-    if not chosen and "latency" not in wanted:
+    known = [case[0] for case in (*CASES, *PACKET_CASES)] + ["latency"]
+    if not all(any(name.startswith(w) for name in known) for w in wanted):
         parser.error(f"no case begins with {options.cases}")
 
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT,
@@ -163,8 +179,21 @@ def main():
             medians = {kind: statistics.median(value(report, key) for report in reports)
                        for kind, reports in runs.items()}
             row(title, medians["limit"], medians["qyun"], unit)
+    packets = [case for case in PACKET_CASES if any(case[0].startswith(w) for w in wanted)]
+    if options.prefix and packets:
+        build_with(options.prefix, PACKET_ECHO)
+        for name, title, arguments, figures in packets:
+            runs = {"inline": [], "thread": []}
+            for _ in range(options.repetitions):
+                for kind, reports in runs.items():
+                    reports.append(bench(kind, arguments, options.seconds))
+            results["cases"][name] = runs
+            for kind, reports in runs.items():
+                for key, unit in figures:
+                    median = statistics.median(value(report, key) for report in reports)
+                    row(f"{title}, {kind}", None, median, unit)
     if options.prefix and any("latency".startswith(w) for w in wanted):
-        build_latency(options.prefix)
+        build_with(options.prefix, LATENCY)
         runs = [latency(5000) for _ in range(options.repetitions)]
         results["cases"]["latency"] = runs
         for path, title in [("bare", "bare sockets to the same server"),

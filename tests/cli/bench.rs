@@ -163,3 +163,47 @@ fn a_server_that_loses_doubles_swaps_or_changes_messages_is_found_out() {
         }
     }
 }
+
+/// A program whose server answers packets with protocol id 1 with what `answer` makes of their data.
+fn packet_server(answer: fn(&[u8]) -> Vec<u8>) -> qyun::server::Server {
+    let mut options = qyun::server::ServerOptions::default();
+    options.set("listen", "127.0.0.1:0").unwrap();
+    let server = qyun::server::Server::start(options).unwrap();
+    server.service().packets().on_packet(1, qyun::delivery::Mode::Thread, move |incoming| {
+        if let Some(reply) = incoming.reply {
+            let _ = reply.send(incoming.protocol, &answer(incoming.data));
+        }
+    });
+    server
+}
+
+#[test]
+fn packet_requests_are_counted_and_every_answer_is_checked() {
+    let echo = packet_server(<[u8]>::to_vec);
+    let host = echo.local_addr().to_string();
+    for args in [
+        &["--packets", "1", "--pipeline", "64"][..],
+        &["--packets", "20", "--pipeline", "1", "--size", "70000"],
+    ] {
+        let mut all = vec!["bench", "--host", &host];
+        all.extend(args);
+        all.extend(SHORT);
+        let report = run(&all).ends_with(0).json();
+        assert_eq!(report["clean"], true, "{report}");
+        assert!(report["requests"].as_u64().unwrap() > 0, "{report}");
+    }
+
+    let liar = packet_server(|data| data.iter().map(|byte| byte ^ 1).collect());
+    let host = liar.local_addr().to_string();
+    let mut all = vec!["bench", "--host", &host, "--packets", "1"];
+    all.extend(SHORT);
+    let found = run(&all).ends_with(1);
+    assert!(found.stderr.contains("with something else than it was sent"), "{found:?}");
+
+    let silent = packet_server(<[u8]>::to_vec);
+    silent.service().packets().off_packet(1);
+    let host = silent.local_addr().to_string();
+    let mut all = vec!["bench", "--host", &host, "--packets", "1", "--timeout", "100ms"];
+    all.extend(SHORT);
+    assert!(run(&all).ends_with(6).stderr.contains("echo packets"), "the advice is told");
+}

@@ -15,6 +15,7 @@ mod frame;
 mod latency;
 mod outbox;
 mod pace;
+mod packets;
 mod payload;
 mod plan;
 mod publish_only;
@@ -44,6 +45,7 @@ impl Args {
             Mode::PublishOnly => publish_only::run(&target, &plan),
             Mode::Idle(idle) => connections::idle(&target, &plan, idle),
             Mode::Handshakes => connections::handshakes(&target, &plan),
+            Mode::Packets(connections) => packets::run(&target, &plan, connections),
         };
         target.delete_channels(plan.channels);
         report?.print(self.json)

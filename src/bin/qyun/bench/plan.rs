@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use qyun::wire::packet;
+
 use super::payload;
 use crate::duration;
 use crate::exit::Failure;
@@ -24,6 +26,7 @@ Examples:
   qyun bench --subscribers 0 --publishers 8       publish only
   qyun bench --idle 10000 --server-pid $(pidof qyun)
   qyun bench --handshakes
+  qyun bench --packets 1000 --pipeline 1          requests to a program that echoes packets
 
 Every subscriber checks every byte of every message: sequence, order, content. Exit code 1 tells of
 any loss, doubling, disorder or corruption. A latency is the time from sending a message, or with
@@ -64,7 +67,8 @@ pub struct Args {
     /// Connections that send by HTTP; the messages of one channel travel on one of them
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub publishers: usize,
-    /// Requests in flight on each publishing connection when there are no subscribers
+    /// Requests in flight on each publishing connection when there are no subscribers, and on each
+    /// connection of `--packets`
     #[arg(long, default_value_t = 16, value_name = "N")]
     pub pipeline: usize,
     /// Connect N listeners that receive nothing, and tell what each costs the server
@@ -73,6 +77,10 @@ pub struct Args {
     /// Open and drop WebSockets, as many a second as possible
     #[arg(long, conflicts_with = "rate")]
     pub handshakes: bool,
+    /// Make requests of the packet dialect on N connections, `--pipeline` at a time on each; the
+    /// server's program must answer protocol id 1 with what it is sent
+    #[arg(long, value_name = "N", conflicts_with_all = ["rate", "handshakes", "idle"])]
+    pub packets: Option<usize>,
     /// Handshakes at a time
     #[arg(long, default_value_t = 128, value_name = "N")]
     pub concurrency: usize,
@@ -106,6 +114,7 @@ pub enum Mode {
     PublishOnly,
     Idle(usize),
     Handshakes,
+    Packets(usize),
 }
 
 /// A consistent run.
@@ -128,6 +137,8 @@ pub struct Plan {
 
 /// The largest message that travels in a URL by default.
 const MAX_URL_MESSAGE: usize = 64 << 10;
+/// The most data of a packet by default.
+const MAX_PACKET_DATA: usize = packet::DEFAULT_MAX_BYTES - packet::HEADER;
 /// The most memory that the expected frames of a run may take.
 const MAX_EXPECTED: usize = 4 << 30;
 /// Messages that may be behind schedule in an open loop before sending waits.
@@ -137,6 +148,7 @@ impl Plan {
     /// Checks the arguments.
     pub fn new(args: &Args) -> Result<Self, Failure> {
         let mode = match (args.idle, args.handshakes, args.subscribers, args.rate) {
+            _ if args.packets.is_some() => Mode::Packets(args.packets.unwrap_or_default()),
             (Some(idle), ..) => Mode::Idle(idle),
             (_, true, ..) => Mode::Handshakes,
             (_, _, 0, None) => Mode::PublishOnly,
@@ -180,7 +192,8 @@ impl Plan {
             let (min, max) = (payload::MIN, payload::MAX);
             return refuse(&format!("--size {}: it takes {min} to {max} bytes", self.size));
         }
-        if self.via == Via::Http && self.size > MAX_URL_MESSAGE {
+        let in_urls = self.via == Via::Http && !matches!(self.mode, Mode::Packets(_));
+        if in_urls && self.size > MAX_URL_MESSAGE {
             return refuse("a message over 65536 bytes does not fit a URL: use --publish ws");
         }
         if self.duration.is_zero() {
@@ -192,6 +205,10 @@ impl Plan {
                 refuse("--publish ws is not answered: without subscribers nothing can be counted")
             }
             Mode::Idle(0) => refuse("--idle cannot be 0"),
+            Mode::Packets(0) => refuse("--packets cannot be 0"),
+            Mode::Packets(_) if self.size > MAX_PACKET_DATA => {
+                refuse(&format!("--packets takes --size up to {MAX_PACKET_DATA}"))
+            }
             _ => Ok(()),
         }
     }
@@ -246,6 +263,7 @@ impl Plan {
             Mode::PublishOnly => self.publishers,
             Mode::Idle(idle) => idle,
             Mode::Handshakes => self.concurrency,
+            Mode::Packets(connections) => connections,
         };
         connections as u64 + 64
     }
@@ -280,6 +298,7 @@ mod tests {
             ("--subscribers 0 --publishers 8", Mode::PublishOnly),
             ("--idle 10", Mode::Idle(10)),
             ("--handshakes", Mode::Handshakes),
+            ("--packets 3", Mode::Packets(3)),
         ] {
             assert_eq!(plan(line).unwrap().mode, mode, "{line}");
         }
@@ -300,6 +319,8 @@ mod tests {
             "--subscribers 0 --rate 1",
             "--duration 0",
             "--idle 0",
+            "--packets 0",
+            "--packets 1 --rate 5",
             "--window 1000000000",
         ] {
             assert!(plan(line).is_err(), "{line}");

@@ -23,6 +23,7 @@ impl Report {
             Mode::PublishOnly => "publish",
             Mode::Idle(_) => "idle",
             Mode::Handshakes => "handshakes",
+            Mode::Packets(_) => "packets",
         };
         let mut report = Self { object: Map::new(), title, lines: Vec::new(), fault: None };
         report.put("mode", mode);
