@@ -36,10 +36,10 @@ async function visit(options, body) {
 }
 
 /** Entries of the log that came in, as tag and text. */
-const received = (page, tag) => page.locator('#log li.in', { has: page.locator('.tag', { hasText: tag }) }).locator('.body');
+const received = (page, tag) => page.locator('#log .in', { has: page.locator('.tag', { hasText: tag }) }).locator('.body');
 
 /** Waits until the log has this as its newest entry of a kind. */
-const logged = (page, way, text) => page.locator(`#log li.${way} .body`, { hasText: text }).last().waitFor();
+const logged = (page, way, text) => page.locator(`#log .${way} .body`, { hasText: text }).last().waitFor();
 
 async function choose(page, text) {
   await page.getByRole('radio', { name: text, exact: true }).click();
@@ -53,9 +53,9 @@ async function channel(page, name) {
   const texts = ['by GET / ? # % 青云', 'by POST ..', 'by socket'];
   for (const [listen, opened] of [['WebSocket', 'note'], [/SSE/, 'note']]) {
     await page.getByRole('radio', { name: listen }).first().click();
-    const before = await page.locator(`#log li.${opened}`).count();
+    const before = await page.locator(`#log .${opened}`).count();
     await page.click('[name=listener-switch]');
-    await page.locator(`#log li.${opened}`).nth(before).waitFor();
+    await page.locator(`#log .${opened}`).nth(before).waitFor();
     const seen = await received(page, name).count();
     for (const [n, [via, text]] of [['GET', texts[0]], ['POST', texts[1]], ['WebSocket', texts[2]]].entries()) {
       await page.getByRole('radio', { name: via, exact: true }).last().click();
@@ -114,16 +114,16 @@ async function packet(page) {
   await page.locator('[name=send]:enabled').waitFor();
   await admin('POST', 'connections/4711-0--/send', 'to a packet 青云');
   await logged(page, 'in', 'to a packet 青云');
-  assert.match(await page.locator('#log li.in .tag').last().textContent(), /^#0 sn 0$/);
+  assert.match(await page.locator('#log .in .tag').last().textContent(), /^#0 sn 0$/);
   await page.fill('[name=protocol]', '7');
   await page.fill('[name=data]', 'a request');
   await page.click('[name=send]');
   await logged(page, 'out', 'a request');
-  assert.match(await page.locator('#log li.out .tag').last().textContent(), /^#7 sn 2$/);
+  assert.match(await page.locator('#log .out .tag').last().textContent(), /^#7 sn 2$/);
   const other = new WebSocket(`${server.replace('http', 'ws')}/join?uid=4711`);
-  await page.locator('#log li.bad .tag', { hasText: '#2147483647' }).waitFor();
+  await page.locator('#log .bad .tag', { hasText: '#2147483647' }).waitFor();
   await page.locator('[name=send]:disabled').waitFor();
-  assert.match(await page.locator('#log li.bad .body').last().textContent(), /127\.0\.0\.1/);
+  assert.match(await page.locator('#log .bad .body').last().textContent(), /127\.0\.0\.1/);
   other.terminate();
 }
 
@@ -152,7 +152,7 @@ async function kick(page, id, words) {
   await page.locator('dialog button.danger').click();
   await table.locator('.empty').waitFor();
   await table.locator('[type=search]').fill('');
-  const closed = page.locator('#log li.note .body', { hasText: '4321' });
+  const closed = page.locator('#log .note .body', { hasText: '4321' });
   await closed.waitFor({ state: 'attached' });
   assert.match(await closed.textContent(), /good bye/);
 }

@@ -111,6 +111,21 @@ fn with_a_token_whoever_has_it_may() {
 }
 
 #[test]
+fn a_token_that_is_set_while_it_runs_counts_at_once() {
+    let server = server(&[]);
+    let status = |fields| ask(server.local_addr(), "GET", STATS, "localhost", fields).status;
+    assert_eq!(status(""), 200);
+    let mut options = (*server.service().options()).clone();
+    options.set("admin_token", "new").unwrap();
+    server.reload(&options).unwrap();
+    assert_eq!(status(""), 401);
+    assert_eq!(status("Authorization: Bearer new\r\n"), 200);
+    options.set("admin", "false").unwrap();
+    server.reload(&options).unwrap();
+    assert_eq!(status("Authorization: Bearer new\r\n"), 404);
+}
+
+#[test]
 fn it_can_be_off_and_knows_its_paths() {
     let off = server(&[("admin", "false")]);
     let answer = ask(off.local_addr(), "GET", STATS, "localhost", "");

@@ -103,7 +103,7 @@ class Table {
     const head = spec.columns.map(([name, , kind]) => el('th', { scope: 'col', class: kind !== 'name' && kind, textContent: t(name) }));
     this.table = el('div', { class: 'scroll' },
       el('table', { 'aria-label': t(spec.name) },
-        el('thead', {}, el('tr', {}, ...head, el('th', { scope: 'col', 'aria-label': t('actions') }))), this.body));
+        el('thead', {}, el('tr', {}, ...head, el('th', { scope: 'col' }, el('span', { class: 'unseen', textContent: t('actions') })))), this.body));
     this.pager = el('div', { class: 'pager' }, this.previous, this.next);
     this.section.replaceChildren(
       el('div', { class: 'card-head' }, el('h2', { textContent: t(spec.name) }), this.count, el('span', { class: 'grow' }), this.input),

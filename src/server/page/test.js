@@ -25,7 +25,7 @@ function tell(way, text, tag = '') {
   const follow = list.scrollHeight - list.scrollTop - list.clientHeight < 40;
   const now = new Date();
   list.append(
-    el('li', { class: way },
+    el('div', { class: `entry ${way}` },
       el('time', { dateTime: now.toISOString(), textContent: now.toLocaleTimeString(locale(), { hour12: false }) }),
       el('span', { class: 'way', textContent: WAYS[way], 'aria-hidden': 'true' }),
       el('span', { class: 'tag', textContent: tag }),
