@@ -30,6 +30,8 @@ const SECTIONS: &[&str] = &[
     "subscription",
     "socket",
     "socket_pull",
+    "packet_client",
+    "packet_client_calls",
     "log",
     "shutdown",
 ];

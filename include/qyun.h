@@ -2936,7 +2936,458 @@ qy_status qy_socket_fd(qy_socket *socket,
                        int *out);
 
 /* ===========================================================================
- * 20. Log
+ * 20. Packet client
+ * ===========================================================================
+ *
+ * The packet dialect on the client: one-way messages and requests, both ways, each with a protocol
+ * id that chooses its handler. A new client does not connect: handlers are registered first, then
+ * qy_packet_client_connect. It comes back by itself when the connection is lost, except after another
+ * connection with its id has displaced it.
+ *
+ * Its options are a socket's (QY_OPTIONS_SOCKET). Callbacks run on the client's delivery thread, one
+ * at a time and in order. Responses do not wait in that line: a callback may make a request and
+ * wait for it.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdio.h>
+ *
+ * static void on_question(uint32_t protocol, const void *data, size_t len, qy_reply *reply,
+ *                         void *user_data) {
+ *   (void)user_data;
+ *   if (reply != NULL) qy_reply_send(reply, protocol, data, len); // NULL: a one-way message
+ * }
+ *
+ * static void on_event(const qy_packet_client_event *event, void *user_data) {
+ *   (void)user_data;
+ *   if (event->event == QY_PACKET_DISPLACED)
+ *     printf("displaced from %.*s\n", (int)event->new_ip_len, (const char *)event->new_ip);
+ * }
+ *
+ * int main(void) {
+ *   qy_packet_client *client = NULL;
+ *   qy_response *response = NULL;
+ *   qy_packet_identity identity = {0};
+ *   identity.struct_size = sizeof identity;
+ *   identity.uid = "100";
+ *   identity.device = "phone";
+ *   if (qy_packet_client_open("localhost:8000", &identity, NULL, &client) != QY_OK) return 1;
+ *   qy_packet_client_on_packet(client, 1, QY_DELIVER_THREAD, on_question, NULL, NULL);
+ *   qy_packet_client_on_event(client, QY_DELIVER_THREAD, on_event, NULL, NULL);
+ *   if (qy_packet_client_connect(client, 5000) == QY_OK &&
+ *       qy_packet_client_request(client, 1, "hello", 5, 1000, &response) == QY_OK)
+ *     printf("%.*s\n", (int)qy_response_len(response), (const char *)qy_response_data(response));
+ *   qy_response_free(response);
+ *   qy_packet_client_free(client);
+ *   return qy_shutdown(1000) == QY_OK ? 0 : 1;
+ * }
+ * ```
+ */
+
+/** Another connection with the client's id displaced it. Its end follows, and no reconnection. */
+#define QY_PACKET_DISPLACED 6
+
+/** An attempt to connect failed. */
+#define QY_PACKET_FAILED 7
+
+/** A client of the packet dialect. */
+typedef struct qy_packet_client qy_packet_client;
+
+/** Who a packet client says it is. Its connection's id at the server is `uid-type-device-source`. */
+typedef struct qy_packet_identity {
+  /** sizeof(qy_packet_identity), set by the caller. */
+  size_t struct_size;
+  /** The user; not empty. */
+  const char *uid;
+  /** The device; NULL is empty. */
+  const char *device;
+  /** Where the client comes from; NULL is empty. */
+  const char *source;
+  /** The client's version; NULL is empty. Not part of the id. */
+  const char *version;
+  /** The client's character set; NULL is empty. Not part of the id. */
+  const char *charset;
+  /** The kind of client. */
+  uint32_t type;
+  /** 0. */
+  uint32_t reserved;
+} qy_packet_identity;
+
+/**
+ * Receives a one-way message (`reply` is NULL) or a request, which it answers with qy_reply_send,
+ * or later by means of qy_reply_clone. All arguments are valid until the call returns; `data` is
+ * NULL when `len` is 0.
+ */
+typedef void (*qy_packet_client_callback)(uint32_t protocol,
+                                          const void *data,
+                                          size_t len,
+                                          qy_reply *reply,
+                                          void *user_data);
+
+/** What happened to a packet client's connection. */
+typedef struct qy_packet_client_event {
+  /** The size of this struct in the library that made it. */
+  size_t struct_size;
+  /**
+   * QY_PACKET_ESTABLISHED, QY_PACKET_CLOSING, QY_PACKET_CLOSED, QY_PACKET_PINGED,
+   * QY_PACKET_PONGED, QY_PACKET_DISPLACED or QY_PACKET_FAILED.
+   */
+  int32_t event;
+  /**
+   * Of QY_PACKET_CLOSING and QY_PACKET_CLOSED: the close code; 1006 when there was no Close, 1005
+   * when that had no code. Of QY_PACKET_FAILED: the status. 0 otherwise.
+   */
+  int32_t code;
+  /** Of these three: 1 when it is tried again, else 0. */
+  int32_t will_reconnect;
+  /** 0. */
+  int32_t reserved;
+  /** Of these three: why, UTF-8. Not NUL-terminated, never NULL. */
+  const char *reason;
+  /** Its length in bytes. */
+  size_t reason_len;
+  /**
+   * Of QY_PACKET_DISPLACED: the address of this client, as the server saw it. Not NUL-terminated,
+   * never NULL.
+   */
+  const void *old_ip;
+  /** Its length in bytes. */
+  size_t old_ip_len;
+  /** Of QY_PACKET_DISPLACED: the address of the other. Not NUL-terminated, never NULL. */
+  const void *new_ip;
+  /** Its length in bytes. */
+  size_t new_ip_len;
+  /** Of QY_PACKET_DISPLACED: when, in ns since the Unix epoch. */
+  int64_t ts;
+} qy_packet_client_event;
+
+/** Sees what happens to the connection; the event is valid until it returns. */
+typedef void (*qy_packet_client_event_callback)(const qy_packet_client_event *event,
+                                                void *user_data);
+
+/** Runs after a pull channel was signalled. */
+typedef void (*qy_packet_client_pull_callback)(uint32_t channel, void *user_data);
+
+/** Totals of a packet client since it was opened. Bytes are those of packets. */
+typedef struct qy_packet_client_counters {
+  /** sizeof(qy_packet_client_counters), set by the caller. */
+  size_t struct_size;
+  /** Packets received, responses included. */
+  uint64_t packets_in;
+  /** Packets handed to the connection. */
+  uint64_t packets_out;
+  /** Bytes of packets received. */
+  uint64_t bytes_in;
+  /** Bytes of packets handed to the connection. */
+  uint64_t bytes_out;
+  /** One-way messages and requests that came. */
+  uint64_t received;
+  /** Those of them whose protocol id had no handler. */
+  uint64_t unhandled;
+  /** Packets dropped because the queue to the callbacks was full. */
+  uint64_t dropped;
+  /** Packets that were queued to be sent and lost with their connection. */
+  uint64_t unsent;
+  /** Times the connection was restored. */
+  uint64_t reconnects;
+  /** Requests under way now. */
+  uint64_t in_flight;
+  /** Requests whose time was over. */
+  uint64_t timed_out;
+  /** Responses that nothing waited for, and that were dropped. */
+  uint64_t late;
+} qy_packet_client_counters;
+
+/**
+ * Makes a client of the server at `host` ("localhost:8000", or a URL, whose path stands for "/join")
+ * that says it is `identity`; it does not connect yet. `options` (or NULL for the defaults, otherwise
+ * of the kind QY_OPTIONS_SOCKET) stay the caller's. `*out` is the caller's, to be freed with
+ * qy_packet_client_free.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_URL, QY_ERR_INVALID_UTF8, QY_ERR_INVALID_OPTION, QY_ERR_IO,
+ * QY_ERR_INVALID_ARGUMENT for an identity without a uid or with control characters, for other
+ * options, and for a `struct_size` that cannot be.
+ */
+qy_status qy_packet_client_open(const char *host,
+                                const qy_packet_identity *identity,
+                                const qy_options *options,
+                                qy_packet_client **out);
+
+/**
+ * Calls `callback` for every one-way message and every request with this protocol id, in place of
+ * what was registered for it before; NULL only removes that. `delivery` is QY_DELIVER_THREAD or
+ * QY_DELIVER_INLINE. `drop` (or NULL) runs when the callback was replaced or removed, or the client
+ * closed, and no call of it runs or will run.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_ARGUMENT for a delivery that does not exist.
+ */
+qy_status qy_packet_client_on_packet(qy_packet_client *client,
+                                     uint32_t protocol,
+                                     int32_t delivery,
+                                     qy_packet_client_callback callback,
+                                     void *user_data,
+                                     qy_drop_callback drop);
+
+/**
+ * Calls `callback` for what happens to the connection, in place of what was registered before; NULL
+ * only removes that. `delivery` and `drop` are as in qy_packet_client_on_packet.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: as qy_packet_client_on_packet.
+ */
+qy_status qy_packet_client_on_event(qy_packet_client *client,
+                                    int32_t delivery,
+                                    qy_packet_client_event_callback callback,
+                                    void *user_data,
+                                    qy_drop_callback drop);
+
+/**
+ * Calls `callback` on the delivery thread when the pull channel `channel` was signalled
+ * (qy_packet_client_signal_pull), in place of what was registered before; NULL only removes that.
+ * `drop` is as in qy_packet_client_on_packet.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: none of its own.
+ */
+qy_status qy_packet_client_on_pull(qy_packet_client *client,
+                                   uint32_t channel,
+                                   qy_packet_client_pull_callback callback,
+                                   void *user_data,
+                                   qy_drop_callback drop);
+
+/**
+ * Begins to connect, unless it is connected or connecting, and waits until it is; as
+ * qy_socket_connect.
+ *
+ * Threads: any. Blocks: at most `timeout_ms`. In callbacks: yes, but not on the I/O thread
+ * (QY_DELIVER_INLINE), unless `timeout_ms` is 0.
+ * Errors: as qy_socket_connect.
+ */
+qy_status qy_packet_client_connect(qy_packet_client *client, uint32_t timeout_ms);
+
+/**
+ * Ends the connection, or the attempts to make one, as qy_socket_disconnect. Requests under way end
+ * with QY_ERR_CLOSED.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: as qy_socket_disconnect.
+ */
+qy_status qy_packet_client_disconnect(qy_packet_client *client,
+                                      int32_t code,
+                                      const char *reason);
+
+/**
+ * Tells where the client stands: a QY_SOCKET_ constant.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: none of its own.
+ */
+qy_status qy_packet_client_state(const qy_packet_client *client, int32_t *out);
+
+/**
+ * Reads the counters. Set `out->struct_size` first.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_ARGUMENT for a `struct_size` that cannot be.
+ */
+qy_status qy_packet_client_counters_get(const qy_packet_client *client,
+                                        qy_packet_client_counters *out);
+
+/**
+ * Copies the text of the newest failure on this client, of a call by any thread or of its work in
+ * the background, into `buf`, as qy_last_error does; an empty text when there was none.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_BUFFER_TOO_SMALL.
+ */
+qy_status qy_packet_client_last_error(const qy_packet_client *client,
+                                      char *buf,
+                                      size_t cap,
+                                      size_t *needed);
+
+/**
+ * Closes the client for good: requests under way end with QY_ERR_CLOSED, the end of the connection
+ * is told, and nothing is called after that. Safe to call again. The handle must still be freed.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: none of its own.
+ */
+qy_status qy_packet_client_close(qy_packet_client *client);
+
+/**
+ * Closes the client and waits: when it has returned QY_OK, no callback runs or will run, and each
+ * `drop` has run.
+ *
+ * Threads: any. Blocks: at most `timeout_ms`, for callbacks that run. In callbacks: yes, but neither
+ * in one of this client nor on the I/O thread (QY_DELIVER_INLINE).
+ * Errors: QY_ERR_TIMEOUT when a callback still runs, QY_ERR_WOULD_DEADLOCK where it would wait for
+ * its own caller.
+ */
+qy_status qy_packet_client_close_wait(qy_packet_client *client,
+                                      uint32_t timeout_ms);
+
+/**
+ * Frees a client, after closing it; NULL is allowed. In a forked child it only forgets the parent's
+ * client.
+ *
+ * Threads: any, when no other call uses it. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+void qy_packet_client_free(qy_packet_client *client);
+
+/* ===========================================================================
+ * 21. Packet client: messages, requests, values
+ * ===========================================================================
+ *
+ * A request is answered, times out, or ends with its connection, whichever is first, and its end is
+ * told once. Values are kept for a program while its connection lasts: they are gone when
+ * QY_PACKET_CLOSED was told. A pull signal makes its callback run once, however often it is given
+ * before that run begins.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdio.h>
+ *
+ * static void answered(qy_status status, const qy_response *response, void *user_data) {
+ *   (void)user_data;
+ *   if (status == QY_OK)
+ *     printf("%.*s\n", (int)qy_response_len(response), (const char *)qy_response_data(response));
+ * }
+ *
+ * static void fetch(uint32_t channel, void *user_data) {
+ *   qy_packet_client *client = *(qy_packet_client **)user_data;
+ *   int64_t runs = 0;
+ *   (void)channel;
+ *   qy_packet_client_increment(client, "runs", 1, &runs);
+ *   qy_packet_client_request_async(client, 2, "more?", 5, 1000, QY_DELIVER_THREAD, answered, NULL,
+ *                                  NULL);
+ * }
+ *
+ * int main(void) {
+ *   qy_packet_client *client = NULL;
+ *   qy_packet_identity identity = {0};
+ *   identity.struct_size = sizeof identity;
+ *   identity.uid = "100";
+ *   if (qy_packet_client_open("localhost:8000", &identity, NULL, &client) != QY_OK) return 1;
+ *   qy_packet_client_on_pull(client, 1, fetch, &client, NULL);
+ *   if (qy_packet_client_connect(client, 5000) == QY_OK) {
+ *     qy_packet_client_send(client, 3, "hello", 5);
+ *     for (int i = 0; i < 1000; i++) qy_packet_client_signal_pull(client, 1); // few runs
+ *   }
+ *   getchar();
+ *   qy_packet_client_free(client);
+ *   return qy_shutdown(1000) == QY_OK ? 0 : 1;
+ * }
+ * ```
+ */
+
+/**
+ * Sends a one-way message of `len` bytes, which are copied. What one thread sends arrives in its
+ * order.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_CONNECT while it is not connected, QY_ERR_TOO_LARGE over `packet_max_bytes`,
+ * QY_ERR_QUEUE_FULL when `send_queue_messages` or `send_queue_bytes` wait, QY_ERR_CLOSED.
+ */
+qy_status qy_packet_client_send(qy_packet_client *client,
+                                uint32_t protocol,
+                                const void *data,
+                                size_t len);
+
+/**
+ * Makes a request of `len` bytes, which are copied, and waits for the response. `*out` is the
+ * caller's, to be freed with qy_response_free.
+ *
+ * Threads: any. Blocks: at most `timeout_ms`. In callbacks: yes, but not with QY_DELIVER_INLINE.
+ * Errors: QY_ERR_TIMEOUT, QY_ERR_CLOSED when the connection ends first, those of
+ * qy_packet_client_send, QY_ERR_WOULD_DEADLOCK in an inline callback.
+ */
+qy_status qy_packet_client_request(qy_packet_client *client,
+                                   uint32_t protocol,
+                                   const void *data,
+                                   size_t len,
+                                   uint32_t timeout_ms,
+                                   qy_response **out);
+
+/**
+ * Makes a request of `len` bytes, which are copied, and returns. If it succeeds, `callback` is called
+ * exactly once: with the response, after `timeout_ms`, or when the connection ends. `delivery` is
+ * QY_DELIVER_THREAD, in order with the client's other callbacks, or QY_DELIVER_INLINE, on whichever
+ * thread of the library ends the request. `drop` (or NULL) runs after the call, or before this
+ * function returns an error.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: those of qy_packet_client_send, QY_ERR_QUEUE_FULL also when a million requests are under
+ * way, QY_ERR_INVALID_ARGUMENT for a delivery that does not exist.
+ */
+qy_status qy_packet_client_request_async(qy_packet_client *client,
+                                         uint32_t protocol,
+                                         const void *data,
+                                         size_t len,
+                                         uint32_t timeout_ms,
+                                         int32_t delivery,
+                                         qy_response_callback callback,
+                                         void *user_data,
+                                         qy_drop_callback drop);
+
+/**
+ * Makes the callback of a pull channel run: once, however often it is signalled before that run
+ * begins. A signal during the run makes another one.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_NOT_FOUND when the pull channel has no callback, QY_ERR_CLOSED.
+ */
+qy_status qy_packet_client_signal_pull(qy_packet_client *client, uint32_t channel);
+
+/**
+ * Keeps `len` bytes under `key` with the connection, in place of what was there.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_UTF8 for `key`.
+ */
+qy_status qy_packet_client_set(qy_packet_client *client,
+                               const char *key,
+                               const void *data,
+                               size_t len);
+
+/**
+ * Copies what is kept under `key` into `buf`, at most `cap` bytes, without a NUL behind them; a
+ * number reads as its decimal text. `buf` may be NULL when `cap` is 0, to ask for the size. `needed`
+ * may be NULL; otherwise `*needed` becomes the number of bytes kept.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_NOT_FOUND, QY_ERR_BUFFER_TOO_SMALL, QY_ERR_INVALID_UTF8 for `key`.
+ */
+qy_status qy_packet_client_get(const qy_packet_client *client,
+                               const char *key,
+                               void *buf,
+                               size_t cap,
+                               size_t *needed);
+
+/**
+ * Takes away what is kept under `key`.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_NOT_FOUND, QY_ERR_INVALID_UTF8 for `key`.
+ */
+qy_status qy_packet_client_remove(qy_packet_client *client, const char *key);
+
+/**
+ * Adds `by`, which may be 0 or negative, to the number kept under `key`, which begins at 0, in one
+ * step that no other thread comes between. `*out`, unless NULL, becomes the sum.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_ARGUMENT when qy_packet_client_set put bytes there, or the sum is beyond 64
+ * bits; QY_ERR_INVALID_UTF8 for `key`.
+ */
+qy_status qy_packet_client_increment(qy_packet_client *client,
+                                     const char *key,
+                                     int64_t by,
+                                     int64_t *out);
+
+/* ===========================================================================
+ * 22. Log
  * ===========================================================================
  *
  * The library prints nothing. What it has to say goes to a callback, if there is one.
@@ -3009,7 +3460,7 @@ qy_status qy_set_log_callback(int32_t max_level,
                               qy_drop_callback drop);
 
 /* ===========================================================================
- * 21. Shutdown
+ * 23. Shutdown
  * ===========================================================================
  *
  * The library has no thread before the first open and none after a shutdown. A program that ends

@@ -554,8 +554,10 @@ fn what_was_registered_is_dropped_when_replaced_and_at_the_end() {
     assert!(drops.try_recv().is_err());
     let own = canary();
     client.on_pull(1, move |_| own.touch()).unwrap();
-    drop(client);
-    drops.recv_timeout(LONG).unwrap();
-    drops.recv_timeout(LONG).unwrap();
+    client.close_wait(LONG).unwrap();
+    assert_eq!(drops.try_iter().count(), 2);
+    let own = canary();
+    client.on_packet(1, Mode::Thread, move |_| own.touch()).unwrap();
+    assert_eq!(drops.try_iter().count(), 1);
     drop(link);
 }

@@ -9,6 +9,7 @@ static qy_server *server;
 static qy_client *client;
 static qy_subscription *sub;
 static qy_socket *sock;
+static qy_packet_client *packer;
 static char url[128];
 static qy_connection *connection;
 static qy_reply *reply;
@@ -33,6 +34,9 @@ static qy_batch *batch;
 static qy_socket *new_socket;
 static qy_socket_batch *socket_batch;
 static qy_socket_counters socket_counters;
+static qy_packet_client *new_packer;
+static qy_packet_client_counters packer_counters;
+static int64_t sum;
 static qy_packet_counters packet_counters;
 static qy_connection *new_connection;
 static qy_reply *new_reply;
@@ -66,6 +70,9 @@ static void dirty_all(void) {
   new_socket = (qy_socket *)&at;
   socket_batch = (qy_socket_batch *)&at;
   dirty(&socket_counters, sizeof socket_counters);
+  new_packer = (qy_packet_client *)&at;
+  dirty(&packer_counters, sizeof packer_counters);
+  sum = 99;
 }
 
 /* NULL for `parameter` is refused and named, with the function. */
@@ -765,6 +772,109 @@ static void connections_and_users(void) {
   qy_socket_free(client_socket);
 }
 
+static void on_incoming(uint32_t protocol, const void *data, size_t len, qy_reply *reply,
+                        void *user_data) {
+  (void)protocol, (void)data, (void)len, (void)reply, (void)user_data;
+}
+
+static void on_happening(const qy_packet_client_event *event, void *user_data) {
+  (void)event, (void)user_data;
+}
+
+static void on_signal(uint32_t channel, void *user_data) { (void)channel, (void)user_data; }
+
+static void on_answer(qy_status status, const qy_response *response, void *user_data) {
+  (void)status, (void)response, (void)user_data;
+}
+
+static void packet_clients(void) {
+  qy_response *response = NULL;
+  qy_packet_identity identity = {0};
+  identity.struct_size = sizeof identity;
+  identity.uid = "matrix";
+  REFUSED(qy_packet_client_open, host, NULL, &identity, NULL, &new_packer);
+  CHECK(new_packer == NULL);
+  REFUSED(qy_packet_client_open, identity, host, NULL, NULL, &new_packer);
+  REFUSED(qy_packet_client_open, out, host, &identity, NULL, NULL);
+  ALLOWED(qy_packet_client_open, options, QY_OK, host, &identity, NULL, &packer);
+  identity.uid = NULL;
+  dirty_all();
+  CHECK_STATUS(qy_packet_client_open(host, &identity, NULL, &new_packer), QY_ERR_INVALID_ARGUMENT);
+  CHECK(new_packer == NULL);
+
+  drops = 0;
+  REFUSED(qy_packet_client_on_packet, client, NULL, 1, 0, on_incoming, buf, on_drop);
+  ALLOWED(qy_packet_client_on_packet, drop, QY_OK, packer, 1, 0, on_incoming, buf, NULL);
+  ALLOWED(qy_packet_client_on_packet, user_data, QY_OK, packer, 1, 0, on_incoming, NULL, on_drop);
+  ALLOWED(qy_packet_client_on_packet, callback, QY_OK, packer, 1, 0, NULL, buf, on_drop);
+  CHECK(drops == 3);
+  CHECK_STATUS(qy_packet_client_on_packet(packer, 1, 2, on_incoming, NULL, NULL),
+               QY_ERR_INVALID_ARGUMENT);
+  REFUSED(qy_packet_client_on_event, client, NULL, 0, on_happening, buf, on_drop);
+  ALLOWED(qy_packet_client_on_event, drop, QY_OK, packer, 0, on_happening, buf, NULL);
+  ALLOWED(qy_packet_client_on_event, user_data, QY_OK, packer, 0, on_happening, NULL, on_drop);
+  ALLOWED(qy_packet_client_on_event, callback, QY_OK, packer, 0, NULL, buf, on_drop);
+  REFUSED(qy_packet_client_on_pull, client, NULL, 1, on_signal, buf, on_drop);
+  ALLOWED(qy_packet_client_on_pull, drop, QY_OK, packer, 1, on_signal, buf, NULL);
+  ALLOWED(qy_packet_client_on_pull, user_data, QY_OK, packer, 1, on_signal, NULL, on_drop);
+  ALLOWED(qy_packet_client_on_pull, callback, QY_OK, packer, 1, NULL, buf, on_drop);
+  CHECK(drops == 9);
+
+  REFUSED(qy_packet_client_connect, client, NULL, 0);
+  CHECK_OK(qy_packet_client_connect(packer, PATIENCE_MS));
+  REFUSED(qy_packet_client_state, client, NULL, &state);
+  CHECK(state == 0);
+  REFUSED(qy_packet_client_state, out, packer, NULL);
+  REFUSED(qy_packet_client_counters_get, client, NULL, &packer_counters);
+  CHECK(packer_counters.packets_in == 0);
+  REFUSED(qy_packet_client_counters_get, out, packer, NULL);
+  REFUSED(qy_packet_client_last_error, client, NULL, buf, sizeof buf, &needed);
+  REFUSED(qy_packet_client_last_error, buf, packer, NULL, 1, &needed);
+  ALLOWED(qy_packet_client_last_error, needed, QY_OK, packer, buf, sizeof buf, NULL);
+  REFUSED(qy_packet_client_send, client, NULL, 998, "x", 1);
+  REFUSED(qy_packet_client_send, data, packer, 998, NULL, 1);
+  ALLOWED(qy_packet_client_send, data, QY_OK, packer, 998, NULL, 0);
+  REFUSED(qy_packet_client_request, client, NULL, 1, "x", 1, 0, &response);
+  REFUSED(qy_packet_client_request, data, packer, 1, NULL, 1, 0, &response);
+  REFUSED(qy_packet_client_request, out, packer, 1, "x", 1, 0, NULL);
+  ALLOWED(qy_packet_client_request, data, QY_ERR_TIMEOUT, packer, 999, NULL, 0, 1, &response);
+  CHECK(response == NULL);
+  drops = 0;
+  REFUSED(qy_packet_client_request_async, client, NULL, 1, "x", 1, 1, 0, on_answer, buf, on_drop);
+  REFUSED(qy_packet_client_request_async, data, packer, 1, NULL, 1, 1, 0, on_answer, buf, on_drop);
+  REFUSED(qy_packet_client_request_async, callback, packer, 1, "x", 1, 1, 0, NULL, buf, on_drop);
+  CHECK(drops == 3);
+  ALLOWED(qy_packet_client_request_async, user_data, QY_OK, packer, 998, "x", 1, 1, 0, on_answer, NULL,
+          NULL);
+  ALLOWED(qy_packet_client_request_async, drop, QY_OK, packer, 998, "x", 1, 1, 0, on_answer, buf, NULL);
+  REFUSED(qy_packet_client_signal_pull, client, NULL, 1);
+  CHECK_STATUS(qy_packet_client_signal_pull(packer, 1), QY_ERR_NOT_FOUND);
+  REFUSED(qy_packet_client_set, client, NULL, "k", "v", 1);
+  REFUSED(qy_packet_client_set, key, packer, NULL, "v", 1);
+  REFUSED(qy_packet_client_set, data, packer, "k", NULL, 1);
+  ALLOWED(qy_packet_client_set, data, QY_OK, packer, "k", NULL, 0);
+  REFUSED(qy_packet_client_get, client, NULL, "k", buf, sizeof buf, &needed);
+  CHECK(needed == 0);
+  REFUSED(qy_packet_client_get, key, packer, NULL, buf, sizeof buf, &needed);
+  CHECK_OK(qy_packet_client_set(packer, "k", "v", 1));
+  REFUSED(qy_packet_client_get, buf, packer, "k", NULL, 1, &needed);
+  ALLOWED(qy_packet_client_get, buf, QY_ERR_BUFFER_TOO_SMALL, packer, "k", NULL, 0, &needed);
+  CHECK(needed == 1);
+  ALLOWED(qy_packet_client_get, needed, QY_OK, packer, "k", buf, sizeof buf, NULL);
+  REFUSED(qy_packet_client_increment, client, NULL, "n", 1, &sum);
+  CHECK(sum == 0);
+  REFUSED(qy_packet_client_increment, key, packer, NULL, 1, &sum);
+  ALLOWED(qy_packet_client_increment, out, QY_OK, packer, "n", 1, NULL);
+  REFUSED(qy_packet_client_remove, client, NULL, "n");
+  REFUSED(qy_packet_client_remove, key, packer, NULL);
+  REFUSED(qy_packet_client_disconnect, client, NULL, 1000, "");
+  ALLOWED(qy_packet_client_disconnect, reason, QY_OK, packer, 1000, NULL);
+  REFUSED(qy_packet_client_close, client, NULL);
+  REFUSED(qy_packet_client_close_wait, client, NULL, 0);
+  HARMLESS(qy_packet_client_free, client, qy_packet_client_free(NULL));
+  qy_packet_client_free(packer);
+}
+
 int main(void) {
   server = server_new(host);
   snprintf(url, sizeof url, "ws://%s/channel/send/test", host);
@@ -790,6 +900,7 @@ int main(void) {
   endpoints();
   connections();
   connections_and_users();
+  packet_clients();
   qy_socket_free(sock);
   qy_server_free(squatter);
   qy_options_free(options);

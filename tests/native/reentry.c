@@ -253,6 +253,62 @@ static void in_a_method(int32_t delivery) {
   close(fd);
 }
 
+static void ignore_packet(uint32_t protocol, const void *data, size_t len, qy_reply *reply,
+                          void *user_data) {
+  (void)protocol, (void)data, (void)len, (void)reply, (void)user_data;
+}
+
+static void ignore_happening(const qy_packet_client_event *event, void *user_data) {
+  (void)event, (void)user_data;
+}
+
+static void ignore_signal(uint32_t channel, void *user_data) { (void)channel, (void)user_data; }
+
+static void ignore_answer(qy_status status, const qy_response *response, void *user_data) {
+  (void)status, (void)response, (void)user_data;
+}
+
+static void packet_clients(struct call *call) {
+  int inlined = call->on_io_thread;
+  qy_packet_client_counters counters = {0};
+  qy_packet_identity identity = {0};
+  qy_packet_client *other = NULL;
+  qy_response *response = NULL;
+  char text[64];
+  int32_t state = 0;
+  int64_t sum = 0;
+  identity.struct_size = sizeof identity;
+  identity.uid = inlined ? "inline" : "thread";
+  CHECK_OK(qy_packet_client_open(host, &identity, NULL, &other));
+  CHECK_OK(qy_packet_client_on_packet(other, 1, QY_DELIVER_THREAD, ignore_packet, NULL, NULL));
+  CHECK_OK(qy_packet_client_on_event(other, QY_DELIVER_THREAD, ignore_happening, NULL, NULL));
+  CHECK_OK(qy_packet_client_on_pull(other, 1, ignore_signal, NULL, NULL));
+  CHECK_STATUS(qy_packet_client_connect(other, PATIENCE_MS),
+               inlined ? QY_ERR_WOULD_DEADLOCK : QY_OK);
+  qy_status sent = inlined ? QY_ERR_CONNECT : QY_OK;
+  CHECK_STATUS(qy_packet_client_send(other, 1, "x", 1), sent);
+  CHECK_STATUS(qy_packet_client_request(other, 999, "x", 1, 1, &response),
+               inlined ? QY_ERR_WOULD_DEADLOCK : QY_ERR_TIMEOUT);
+  CHECK_STATUS(qy_packet_client_request_async(other, 999, "x", 1, 1, QY_DELIVER_THREAD, ignore_answer,
+                                              NULL, NULL),
+               sent);
+  CHECK_OK(qy_packet_client_signal_pull(other, 1));
+  CHECK_OK(qy_packet_client_set(other, "k", "v", 1));
+  CHECK_OK(qy_packet_client_get(other, "k", text, sizeof text, NULL));
+  CHECK_OK(qy_packet_client_remove(other, "k"));
+  CHECK_OK(qy_packet_client_increment(other, "n", 2, &sum));
+  CHECK(sum == 2);
+  CHECK_OK(qy_packet_client_state(other, &state));
+  counters.struct_size = sizeof counters;
+  CHECK_OK(qy_packet_client_counters_get(other, &counters));
+  qy_packet_client_last_error(other, text, sizeof text, NULL);
+  CHECK_OK(qy_packet_client_disconnect(other, 1000, "done"));
+  CHECK_OK(qy_packet_client_close(other));
+  CHECK_STATUS(qy_packet_client_close_wait(other, PATIENCE_MS),
+               inlined ? QY_ERR_WOULD_DEADLOCK : QY_OK);
+  qy_packet_client_free(other);
+}
+
 static void on_event(const qy_event *event, void *user_data) {
   struct call *call = user_data;
   qy_batch *batch = NULL;
@@ -263,6 +319,7 @@ static void on_event(const qy_event *event, void *user_data) {
   one_shots();
   clients(call);
   sockets(call);
+  packet_clients(call);
   CHECK_STATUS(qy_shutdown(PATIENCE_MS), QY_ERR_WOULD_DEADLOCK);
   CHECK_STATUS(qy_subscription_recv(call->own, PATIENCE_MS, &batch), QY_ERR_INVALID_ARGUMENT);
   CHECK_STATUS(qy_subscription_close_wait(call->own, PATIENCE_MS), QY_ERR_WOULD_DEADLOCK);

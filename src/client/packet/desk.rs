@@ -122,6 +122,8 @@ pub(super) struct Desk {
     data: Mutex<HashMap<Box<str>, Value>>,
     /// The program closed the client: packets and pull signals are not told any more.
     closing: AtomicBool,
+    /// Nothing is called any more, so nothing is registered.
+    ended: AtomicBool,
 }
 
 impl fmt::Debug for Desk {
@@ -134,6 +136,8 @@ impl Desk {
     /// Registers or removes; whether there was something before, which is dropped outside the lock.
     pub(super) fn set_handler(&self, protocol: u32, to: Option<Registration<OnPacket>>) -> bool {
         let mut handlers = self.handlers.write().unwrap_or_else(PoisonError::into_inner);
+        // Looked at under the lock: `finish` either sees what is registered or is seen here.
+        let to = to.filter(|_| !self.has_ended());
         let before = match to {
             Some(to) => handlers.insert(protocol, to),
             None => handlers.remove(&protocol),
@@ -149,7 +153,7 @@ impl Desk {
     /// As [`Desk::set_handler`].
     pub(super) fn set_observer(&self, to: Option<Registration<OnEvent>>) -> bool {
         let mut observer = self.observer.write().unwrap_or_else(PoisonError::into_inner);
-        let before = std::mem::replace(&mut *observer, to);
+        let before = std::mem::replace(&mut *observer, to.filter(|_| !self.has_ended()));
         drop(observer);
         before.is_some()
     }
@@ -163,6 +167,7 @@ impl Desk {
     /// As [`Desk::set_handler`].
     pub(super) fn set_pull(&self, channel: u32, to: Option<Arc<OnPull>>) -> bool {
         let mut pulls = self.pulls.write().unwrap_or_else(PoisonError::into_inner);
+        let to = to.filter(|_| !self.has_ended());
         let before = match to {
             Some(to) => pulls.insert(channel, to),
             None => pulls.remove(&channel),
@@ -216,8 +221,23 @@ impl Desk {
                     guarded(|| complete(outcome));
                 }
             }
-            Job::Last => {}
+            Job::Last => self.finish(),
         }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    /// Lets go of all that is registered.
+    fn finish(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        let handlers =
+            std::mem::take(&mut *self.handlers.write().unwrap_or_else(PoisonError::into_inner));
+        let pulls =
+            std::mem::take(&mut *self.pulls.write().unwrap_or_else(PoisonError::into_inner));
+        self.set_observer(None);
+        drop((handlers, pulls));
     }
 
     /// Hands a packet to its function.

@@ -53,6 +53,7 @@ impl Task {
         loop {
             let era = poll_fn(|cx| {
                 self.shared.wake.poll(cx);
+                self.sink.poll(cx);
                 match self.shared.wanted() {
                     _ if self.is_ending() => Poll::Ready(None),
                     Some(era) => Poll::Ready(Some(era)),
