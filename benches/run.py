@@ -46,6 +46,10 @@ CASES = [
       ("server_cpu_s", "server CPU s")]),
     ("publish", "8 publishers x 16 pipelined, nobody listens",
      "--subscribers 0 --publishers 8", [("publishes_per_s", "publishes/s")]),
+    ("session-publish", "8 sessions x 16 publish requests in flight",
+     "--dialect session --subscribers 0 --publishers 8", [("publishes_per_s", "publishes/s")]),
+    ("session-fanout", "1,000 sessions subscribe, 64 in flight", "--dialect session",
+     [("deliveries_per_s", "deliveries/s")]),
     ("handshakes", "connect, upgrade, drop", "--handshakes",
      [("handshakes_per_s", "handshakes/s")]),
     ("idle", "10,000 idle listeners", "--idle 10000",
@@ -170,7 +174,9 @@ def main():
                "repetitions": options.repetitions, "seconds": options.seconds, "cases": {}}
     print(f"{'case':46} {'limit':>12} {'qyun':>12} {'ratio':>6}")
     for name, title, arguments, figures in chosen:
-        runs = {"limit": [], "qyun": []}
+        # The bare loop speaks the channel dialect only.
+        kinds = ["qyun"] if "--dialect" in arguments else ["limit", "qyun"]
+        runs = {kind: [] for kind in kinds}
         for _ in range(options.repetitions):
             for kind, reports in runs.items():
                 reports.append(bench(kind, arguments, options.seconds))
@@ -178,7 +184,7 @@ def main():
         for key, unit in figures:
             medians = {kind: statistics.median(value(report, key) for report in reports)
                        for kind, reports in runs.items()}
-            row(title, medians["limit"], medians["qyun"], unit)
+            row(title, medians.get("limit"), medians["qyun"], unit)
     packets = [case for case in PACKET_CASES if any(case[0].startswith(w) for w in wanted)]
     if options.prefix and packets:
         build_with(options.prefix, PACKET_ECHO)

@@ -42,6 +42,20 @@ fn every_way_of_publishing_is_delivered_and_checked() {
 }
 
 #[test]
+fn sessions_publish_and_are_checked() {
+    let server = Server::start();
+    let report = bench(&server, &["--dialect", "session", "--subscribers", "20"]);
+    let [answered, delivered] =
+        ["answered_in_all", "delivered_in_all"].map(|key| report[key].as_u64().unwrap());
+    assert!(answered > 0 && delivered > 0, "{report}");
+    assert!(report["latency_us"]["count"].as_u64().unwrap() > 0, "{report}");
+    let publishers = ["--dialect", "session", "--subscribers", "0", "--publishers", "2"];
+    let report = bench(&server, &publishers);
+    assert!(report["answered_in_all"].as_u64().unwrap() > 0, "{report}");
+    assert_eq!(report["delivered_in_all"], 0, "{report}");
+}
+
+#[test]
 fn an_open_loop_sends_all_that_is_due_and_measures_it() {
     let server = Server::start();
     let report = bench(&server, &["--subscribers", "2", "--rate", "1000"]);

@@ -21,6 +21,7 @@ mod plan;
 mod publish_only;
 mod publisher;
 mod report;
+mod session;
 mod stream;
 mod target;
 mod upgrade;
@@ -44,6 +45,7 @@ impl Args {
             Mode::Fanout(pace) => fanout::run(&target, &plan, pace),
             Mode::PublishOnly => publish_only::run(&target, &plan),
             Mode::Idle(idle) => connections::idle(&target, &plan, idle),
+            Mode::Session(window) => session::run(&target, &plan, window),
             Mode::Handshakes => connections::handshakes(&target, &plan),
             Mode::Packets(connections) => packets::run(&target, &plan, connections),
         };

@@ -17,6 +17,15 @@ pub enum Via {
     Ws,
 }
 
+/// What is spoken with the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Speech {
+    /// `/channel/…`, as --publish says
+    Channel,
+    /// JSON requests and notifications at `/ws`
+    Session,
+}
+
 const EXAMPLES: &str = "\
 Examples:
   qyun bench                                      1,000 subscribers, 64 messages in flight
@@ -24,6 +33,7 @@ Examples:
   qyun bench --subscribers 1000 --rate 50         open loop, 50 messages a second
   qyun bench --channels 1000 --window 1 --publishers 8
   qyun bench --subscribers 0 --publishers 8       publish only
+  qyun bench --dialect session                    1,000 sessions, publishing by JSON requests
   qyun bench --idle 10000 --server-pid $(pidof qyun)
   qyun bench --handshakes
   qyun bench --packets 1000 --pipeline 1          requests to a program that echoes packets
@@ -64,6 +74,9 @@ pub struct Args {
     /// How messages are sent
     #[arg(long, value_enum, default_value = "http")]
     pub publish: Via,
+    /// What subscribers and publishers speak
+    #[arg(long, value_enum, default_value = "channel", conflicts_with_all = ["rate", "idle", "handshakes", "packets", "publish"])]
+    pub dialect: Speech,
     /// Connections that send by HTTP; the messages of one channel travel on one of them
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub publishers: usize,
@@ -115,6 +128,8 @@ pub enum Mode {
     Idle(usize),
     Handshakes,
     Packets(usize),
+    /// With this many messages, or requests on each connection, in flight.
+    Session(usize),
 }
 
 /// A consistent run.
@@ -149,6 +164,8 @@ impl Plan {
     pub fn new(args: &Args) -> Result<Self, Failure> {
         let mode = match (args.idle, args.handshakes, args.subscribers, args.rate) {
             _ if args.packets.is_some() => Mode::Packets(args.packets.unwrap_or_default()),
+            (.., 0, _) if args.dialect == Speech::Session => Mode::Session(args.pipeline),
+            _ if args.dialect == Speech::Session => Mode::Session(args.window),
             (Some(idle), ..) => Mode::Idle(idle),
             (_, true, ..) => Mode::Handshakes,
             (_, _, 0, None) => Mode::PublishOnly,
@@ -209,6 +226,12 @@ impl Plan {
             Mode::Packets(_) if self.size > MAX_PACKET_DATA => {
                 refuse(&format!("--packets takes --size up to {MAX_PACKET_DATA}"))
             }
+
+            Mode::Session(0) => refuse("--window cannot be 0"),
+            Mode::Session(_) if self.channels > 1 => refuse("--dialect session takes one channel"),
+            Mode::Session(_) if self.subscribers > 0 && self.publishers > 1 => {
+                refuse("with subscribers, --dialect session takes one publisher")
+            }
             _ => Ok(()),
         }
     }
@@ -264,6 +287,7 @@ impl Plan {
             Mode::Idle(idle) => idle,
             Mode::Handshakes => self.concurrency,
             Mode::Packets(connections) => connections,
+            Mode::Session(_) => self.subscribers + self.publishers,
         };
         connections as u64 + 64
     }
@@ -299,6 +323,8 @@ mod tests {
             ("--idle 10", Mode::Idle(10)),
             ("--handshakes", Mode::Handshakes),
             ("--packets 3", Mode::Packets(3)),
+            ("--dialect session", Mode::Session(64)),
+            ("--dialect session --subscribers 0 --publishers 8", Mode::Session(16)),
         ] {
             assert_eq!(plan(line).unwrap().mode, mode, "{line}");
         }
@@ -322,6 +348,10 @@ mod tests {
             "--packets 0",
             "--packets 1 --rate 5",
             "--window 1000000000",
+            "--dialect session --channels 2",
+            "--dialect session --publishers 2",
+            "--dialect session --window 0",
+            "--dialect session --rate 5",
         ] {
             assert!(plan(line).is_err(), "{line}");
         }

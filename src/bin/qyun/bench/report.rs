@@ -24,6 +24,7 @@ impl Report {
             Mode::Idle(_) => "idle",
             Mode::Handshakes => "handshakes",
             Mode::Packets(_) => "packets",
+            Mode::Session(_) => "session",
         };
         let mut report = Self { object: Map::new(), title, lines: Vec::new(), fault: None };
         report.put("mode", mode);
