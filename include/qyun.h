@@ -780,7 +780,58 @@ qy_status qy_server_last_error(const qy_server *server,
                                size_t *needed);
 
 /* ===========================================================================
- * 8. Connections
+ * 8. Other options for a server that runs
+ * ===========================================================================
+ *
+ * Limits, times and more can change without a restart; no connection is dropped for it.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdio.h>
+ *
+ * int main(void) {
+ *   char restart[256];
+ *   qy_options *options = NULL;
+ *   qy_server *server = NULL;
+ *   qy_options_new(QY_OPTIONS_SERVER, &options);
+ *   qy_options_set(options, "listen", "127.0.0.1:0");
+ *   if (qy_server_start(options, &server) != QY_OK) return 1;
+ *
+ *   qy_options_set_int(options, "max_message_bytes", 65536);
+ *   qy_options_set(options, "thread_name", "other");
+ *   if (qy_server_reload(server, options, restart, sizeof restart, NULL) != QY_OK) return 1;
+ *   printf("needs a restart: %s\n", restart); // thread_name
+ *
+ *   qy_options_free(options);
+ *   qy_server_free(server);
+ *   return 0;
+ * }
+ * ```
+ */
+
+/**
+ * Takes `options` over as far as they can change while the server runs. They are the whole set:
+ * what is not set in them is the default again. The server's own options, kept from its start and
+ * changed, are what is meant. A lower limit holds for what comes from now on, a time for what
+ * begins from now on.
+ *
+ * The keys of the options that would be others but need a restart are copied into `buf`, separated
+ * by ", ", NUL-terminated and cut to `cap` bytes; `*needed` (or NULL) becomes their size with the
+ * NUL. (NULL, 0) is for who does not want to know.
+ *
+ * Threads: any. Blocks: until the server's threads have taken them over, a second at most.
+ * In callbacks: yes.
+ * Errors: QY_ERR_INVALID_ARGUMENT for options of another kind, QY_ERR_INVALID_OPTION for a value
+ * that cannot be; QY_ERR_CLOSED. Nothing changes then. QY_ERR_BUFFER_TOO_SMALL: the rest is done.
+ */
+qy_status qy_server_reload(qy_server *server,
+                           const qy_options *options,
+                           char *buf,
+                           size_t cap,
+                           size_t *needed);
+
+/* ===========================================================================
+ * 9. Connections
  * ===========================================================================
  *
  * A connection is one client of an endpoint, and of the dialects in which a client has a name: where
@@ -1014,7 +1065,7 @@ qy_status qy_connection_last_error(const qy_connection *connection,
                                    size_t *needed);
 
 /* ===========================================================================
- * 9. What belongs to a connection
+ * 10. What belongs to a connection
  * ===========================================================================
  *
  * A connection may be bound to a user, who may have many; it may be in channels, which it then
@@ -1166,7 +1217,7 @@ qy_status qy_connection_increment(qy_connection *connection,
                                   int64_t *out);
 
 /* ===========================================================================
- * 10. Upgrades
+ * 11. Upgrades
  * ===========================================================================
  *
  * A WebSocket that asks to be admitted to an endpoint of the program. The connect callback decides,
@@ -1304,7 +1355,7 @@ qy_status qy_upgrade_last_error(const qy_upgrade *upgrade,
                                 size_t *needed);
 
 /* ===========================================================================
- * 11. Endpoints
+ * 12. Endpoints
  * ===========================================================================
  *
  * The program is the application behind every connection of a path: it decides who is admitted, hears
@@ -1479,7 +1530,7 @@ qy_status qy_server_unhandle_wait(qy_server *server,
                                   uint32_t timeout_ms);
 
 /* ===========================================================================
- * 12. Connections and users
+ * 13. Connections and users
  * ===========================================================================
  *
  * All connections of a server that have a name, whatever they speak: found, listed, counted and sent
@@ -1694,7 +1745,7 @@ qy_status qy_server_list_members(const qy_server *server,
                                  void *user_data);
 
 /* ===========================================================================
- * 13. Requests
+ * 14. Requests
  * ===========================================================================
  *
  * What both sides of the packet dialect use: the reply to a request that the peer made, and the
@@ -1809,7 +1860,7 @@ size_t qy_response_len(const qy_response *response);
 void qy_response_free(qy_response *response);
 
 /* ===========================================================================
- * 14. Packets
+ * 15. Packets
  * ===========================================================================
  *
  * The packet dialect on the server, by default on the path `/join?uid=U&type=T&device=D&source=S`:
@@ -2064,7 +2115,7 @@ qy_status qy_connection_request_async(qy_connection *connection,
 qy_status qy_connection_signal_pull(qy_connection *connection, uint32_t channel);
 
 /* ===========================================================================
- * 15. Remote calls
+ * 16. Remote calls
  * ===========================================================================
  *
  * Methods of this program that clients of the session dialect call with
@@ -2175,7 +2226,7 @@ qy_status qy_rpc_reply_error(qy_rpc_reply *reply,
 void qy_rpc_reply_free(qy_rpc_reply *reply);
 
 /* ===========================================================================
- * 16. Client
+ * 17. Client
  * ===========================================================================
  *
  * One handle, one connection, any number of subscriptions (next section). It connects in the
@@ -2346,7 +2397,7 @@ qy_status qy_client_close(qy_client *client);
 void qy_client_free(qy_client *client);
 
 /* ===========================================================================
- * 17. Subscriptions
+ * 18. Subscriptions
  * ===========================================================================
  *
  * A subscription brings a channel's messages either to a callback or to whoever asks for them: with
@@ -2562,7 +2613,7 @@ qy_status qy_subscription_close_wait(qy_subscription *subscription, uint32_t tim
 void qy_subscription_free(qy_subscription *subscription);
 
 /* ===========================================================================
- * 18. Sockets
+ * 19. Sockets
  * ===========================================================================
  *
  * One WebSocket to any server, for programs that handle the frames themselves: URL, request headers,
@@ -2847,7 +2898,7 @@ qy_status qy_socket_close_wait(qy_socket *socket, uint32_t timeout_ms);
 void qy_socket_free(qy_socket *socket);
 
 /* ===========================================================================
- * 19. Taking a socket's events
+ * 20. Taking a socket's events
  * ===========================================================================
  *
  * The other way than callbacks, for a socket that was opened without: with a timeout, many at a time,
@@ -2936,7 +2987,7 @@ qy_status qy_socket_fd(qy_socket *socket,
                        int *out);
 
 /* ===========================================================================
- * 20. Packet client
+ * 21. Packet client
  * ===========================================================================
  *
  * The packet dialect on the client: one-way messages and requests, both ways, each with a protocol
@@ -3237,7 +3288,7 @@ qy_status qy_packet_client_close_wait(qy_packet_client *client,
 void qy_packet_client_free(qy_packet_client *client);
 
 /* ===========================================================================
- * 21. Packet client: messages, requests, values
+ * 22. Packet client: messages, requests, values
  * ===========================================================================
  *
  * A request is answered, times out, or ends with its connection, whichever is first, and its end is
@@ -3387,7 +3438,7 @@ qy_status qy_packet_client_increment(qy_packet_client *client,
                                      int64_t *out);
 
 /* ===========================================================================
- * 22. Log
+ * 23. Log
  * ===========================================================================
  *
  * The library prints nothing. What it has to say goes to a callback, if there is one.
@@ -3460,7 +3511,7 @@ qy_status qy_set_log_callback(int32_t max_level,
                               qy_drop_callback drop);
 
 /* ===========================================================================
- * 23. Shutdown
+ * 24. Shutdown
  * ===========================================================================
  *
  * The library has no thread before the first open and none after a shutdown. A program that ends

@@ -481,6 +481,16 @@ class server {
     return qy_server_grpc_port(get(), &port) == QY_OK ? port : std::uint16_t{0};
   }
 
+  /// Takes other options over while the server runs: its own, changed, for they are the whole set.
+  /// Gives the keys of what needs a restart, separated by ", "; those stay as they are.
+  result<std::string> try_reload(const options& with) const noexcept {
+    char keys[4096];  // more than all keys together
+    const qy_status code = qy_server_reload(get(), with.get(), keys, sizeof keys, nullptr);
+    if (code != QY_OK) return status::of(code);
+    return std::string(keys);
+  }
+  outcome<std::string> reload(const options& with) const { return detail::take(try_reload(with)); }
+
   result<void> try_create_channel(std::string_view name) const noexcept {
     return detail::named(name,
                          [&](const char* n) { return qy_server_create_channel(get(), n); });

@@ -142,6 +142,11 @@ impl Handle for qy_server {
 }
 
 impl qy_server {
+    /// The server, unless it was stopped.
+    pub(super) fn live(&self) -> Outcome<&Server> {
+        self.running.live()
+    }
+
     /// The operations of a server that was not stopped.
     pub(super) fn service(&self) -> Outcome<&Arc<Service>> {
         Ok(self.running.live()?.service())

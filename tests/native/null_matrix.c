@@ -169,6 +169,12 @@ static void servers(void) {
   REFUSED(qy_server_grpc_port, server, NULL, &port);
   CHECK(port == 0);
   REFUSED(qy_server_grpc_port, out, server, NULL);
+  REFUSED(qy_server_reload, server, NULL, options, buf, sizeof buf, &needed);
+  CHECK(buf[0] == 0 && needed == 0);
+  REFUSED(qy_server_reload, options, server, NULL, buf, sizeof buf, &needed);
+  REFUSED(qy_server_reload, buf, server, options, NULL, 1, &needed);
+  ALLOWED(qy_server_reload, buf, QY_OK, server, options, NULL, 0, &needed);
+  ALLOWED(qy_server_reload, needed, QY_OK, server, options, buf, sizeof buf, NULL);
   REFUSED(qy_server_create_channel, server, NULL, "x");
   REFUSED(qy_server_create_channel, name, server, NULL);
   REFUSED(qy_server_delete_channel, server, NULL, "x");

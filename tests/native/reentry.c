@@ -62,11 +62,16 @@ static qy_server *a_server(void) {
 static void servers(void) {
   char text[64];
   uint16_t port = 0;
+  qy_options *options = NULL;
   qy_server_counters counters = {0};
   qy_server *other = a_server();
   CHECK_OK(qy_server_address(other, text, sizeof text, NULL));
   CHECK_OK(qy_server_port(other, &port));
   CHECK_STATUS(qy_server_grpc_port(other, &port), QY_ERR_NOT_FOUND);
+  CHECK_OK(qy_options_new(QY_OPTIONS_SERVER, &options));
+  CHECK_OK(qy_options_set_int(options, "max_channels", 7));
+  CHECK_OK(qy_server_reload(other, options, text, sizeof text, NULL));
+  qy_options_free(options);
   CHECK_OK(qy_server_last_error(other, text, sizeof text, NULL));
   CHECK_OK(qy_server_stop(other, 100));
   qy_server_free(other);

@@ -27,6 +27,27 @@ def test_it_says_where_its_grpc_listens() -> None:
     assert server.grpc_port is not None, "also after it stopped"
 
 
+def test_it_takes_other_options_over() -> None:
+    with qyun.Server(listen="127.0.0.1:0", max_channels=1, max_message_bytes=10) as server:
+        server.create_channel("one")
+        with pytest.raises(qyun.TooLarge):
+            server.publish("one", "x" * 20)
+        assert server.reload(max_message_bytes=20) == []
+        server.publish("one", "x" * 20)
+        with pytest.raises(qyun.Error, match="limit"):
+            server.create_channel("two")
+        assert server.reload(max_channels=2, thread_name="other") == ["thread_name"]
+        server.create_channel("two")
+        with pytest.raises(qyun.TooLarge):
+            server.publish("one", "x" * 21)
+        with pytest.raises(qyun.InvalidOption):
+            server.reload(max_channels=-1)
+        with pytest.raises(qyun.UnknownOption):
+            server.reload(colour="red")
+    with pytest.raises(qyun.Closed):
+        server.reload(max_channels=3)
+
+
 def test_two_servers_in_one_process_have_their_own_channels(server: qyun.Server) -> None:
     with qyun.Server(listen="127.0.0.1:0") as other:
         assert other.port != server.port

@@ -167,6 +167,21 @@ TEST(a_stopped_server_has_delivered_everything) {
   CHECK(server.try_publish("test", "x").code() == QY_ERR_CLOSED);
 }
 
+TEST(a_server_takes_other_options_over) {
+  auto options = qyun::options::make(qyun::options_for::server, {{"listen", "127.0.0.1:0"}});
+  const auto server = qyun::server::start(options);
+  server.create_channel("one");
+  options.set({"max_channels", 1});
+  CHECK(server.reload(options).empty());
+  CHECK(server.try_create_channel("two").error().code() == QY_ERR_QUEUE_FULL);
+  options.set({"max_channels", 2});
+  options.set({"thread_name", "other"});
+  CHECK(server.reload(options) == "thread_name");
+  server.create_channel("two");
+  const auto wrong = qyun::options::make(qyun::options_for::client);
+  CHECK(server.try_reload(wrong).error().code() == QY_ERR_INVALID_ARGUMENT);
+}
+
 TEST(options_are_kept_and_used_again) {
   auto options = qyun::options::make(qyun::options_for::server, {{"listen", "127.0.0.1:0"}});
   options.set({"ping_interval_ms", 2s});

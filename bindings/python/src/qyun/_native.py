@@ -221,6 +221,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "qy_server_address": (c_int32, [c_void_p, *_TEXT_OUT]),
     "qy_server_port": (c_int32, [c_void_p, POINTER(c_uint16)]),
     "qy_server_grpc_port": (c_int32, [c_void_p, POINTER(c_uint16)]),
+    "qy_server_reload": (c_int32, [c_void_p, c_void_p, *_TEXT_OUT]),
     "qy_server_create_channel": (c_int32, [c_void_p, c_char_p]),
     "qy_server_delete_channel": (c_int32, [c_void_p, c_char_p]),
     "qy_server_channel_info": (c_int32, [c_void_p, c_char_p, POINTER(ChannelInfo)]),

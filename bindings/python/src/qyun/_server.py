@@ -33,6 +33,7 @@ class Server(PacketServer, RpcServer):
 
     def __init__(self, **options: OptionValue) -> None:
         self._handle = ctypes.c_void_p()
+        self._options = options
         with built(OPTIONS_SERVER, options) as made:
             check(lib.qy_server_start(made, ctypes.byref(self._handle)))
         self._at_exit: list[int] = []
@@ -67,6 +68,20 @@ class Server(PacketServer, RpcServer):
     def grpc_port(self) -> int | None:
         """The real port of its gRPC, also after it stopped; ``None`` without ``grpc_listen``."""
         return self._grpc_port
+
+    def reload(self, **options: OptionValue) -> list[str]:
+        """Sets these options anew while the server runs, and leaves the others as they are.
+
+        Limits, times and more change at once, without dropping a connection. Gives the keys of
+        what needs a restart; those stay as they are. After an error, nothing has changed.
+        """
+        wanted = {**self._options, **options}
+        with built(OPTIONS_SERVER, wanted) as made:
+            # More than all keys together.
+            keys = ctypes.create_string_buffer(4096)
+            check(lib.qy_server_reload(self._handle, made, keys, len(keys), None))
+        self._options = wanted
+        return keys.value.decode().split(", ") if keys.value else []
 
     def create_channel(self, name: str) -> None:
         """Creates a channel; :class:`ChannelExists` if there is one of that name."""
