@@ -29,8 +29,6 @@ const TURN: usize = 64;
 /// While a callback waits for a peer, what may wait is this many times as much: see
 /// [`Delivery::is_busy`].
 const STRETCH: usize = 4;
-/// A lane that has nothing to do keeps room for this many jobs.
-const SPARE: usize = 4;
 
 /// Where a registration's callback is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -251,7 +249,8 @@ impl Lane {
         let job = state.jobs.pop_front();
         if job.is_none() {
             state.scheduled = false;
-            state.jobs.shrink_to(SPARE);
+            // An idle lane holds no memory; a busy one seldom gets here.
+            state.jobs = VecDeque::new();
         }
         job
     }

@@ -228,6 +228,12 @@ impl Connection {
         self.attachment.set(Box::new(value)).is_ok()
     }
 
+    /// What a dialect keeps with the connection, made when it is first asked for; `None` when that is
+    /// of another type.
+    pub fn attachment_or<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        self.attachment.get_or_init(|| Box::new(make())).downcast_ref()
+    }
+
     /// What a dialect keeps with the connection.
     pub fn attachment<T: Any + Send + Sync>(&self) -> Option<&T> {
         self.attachment.get()?.downcast_ref()

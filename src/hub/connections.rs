@@ -50,8 +50,9 @@ pub struct Connections {
 struct Maps {
     /// Ordered, so that a listing can be read in pages.
     by_id: BTreeMap<Arc<str>, Arc<Connection>>,
-    /// The connections of each user, by serial, in the order in which they came.
-    users: BTreeMap<Arc<str>, BTreeMap<u64, Arc<Connection>>>,
+    /// The connections of each user by serial, which is the order in which they came. Lists, because
+    /// most users have one connection.
+    users: BTreeMap<Arc<str>, Vec<Arc<Connection>>>,
     by_path: HashMap<Arc<str>, usize>,
 }
 
@@ -72,13 +73,23 @@ impl Maps {
     fn unbind(&mut self, connection: &Arc<Connection>, user: Option<Arc<str>>) -> bool {
         let Some(user) = user else { return false };
         if let Some(connections) = self.users.get_mut(&user) {
-            connections.remove(&connection.serial());
+            if let Ok(at) = place(connections, connection) {
+                connections.remove(at);
+            }
             if connections.is_empty() {
                 self.users.remove(&user);
             }
         }
         true
     }
+}
+
+/// Where a connection stands in a user's list, or belongs.
+fn place(
+    connections: &[Arc<Connection>],
+    connection: &Arc<Connection>,
+) -> std::result::Result<usize, usize> {
+    connections.binary_search_by_key(&connection.serial(), |other| other.serial())
 }
 
 impl Connections {
@@ -167,7 +178,7 @@ impl Connections {
                 .users
                 .get(user.as_str())
                 .into_iter()
-                .flat_map(BTreeMap::values)
+                .flatten()
                 .filter(|connection| filter.matches(connection))
                 .cloned()
                 .collect(),
@@ -196,7 +207,10 @@ impl Connections {
         };
         let before = connection.set_user(Some(Arc::clone(&user)))?;
         maps.unbind(connection, before);
-        maps.users.entry(user).or_default().insert(connection.serial(), Arc::clone(connection));
+        let connections = maps.users.entry(user).or_insert_with(|| Vec::with_capacity(1));
+        if let Err(at) = place(connections, connection) {
+            connections.insert(at, Arc::clone(connection));
+        }
         Ok(())
     }
 
@@ -210,7 +224,7 @@ impl Connections {
     /// The connections of a user, in the order in which they came; none if there is no such user.
     pub fn of_user(&self, user: &str) -> Vec<Arc<Connection>> {
         let maps = self.read();
-        maps.users.get(user).map(|all| all.values().cloned().collect()).unwrap_or_default()
+        maps.users.get(user).cloned().unwrap_or_default()
     }
 
     /// Users now. A user is there while a connection is bound to it.

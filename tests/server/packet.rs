@@ -633,3 +633,87 @@ fn the_path_is_an_option_and_may_be_off() {
     let server = crate::kit::server(&[("packet_path", "")]);
     assert_eq!(Raw::connect(server.local_addr()).upgrade("/join?uid=1", "").status, 404);
 }
+
+/// Half of the clients answer every request, half answer none until it is too late, while all of
+/// them are under way.
+#[test]
+fn of_100_000_requests_under_way_on_the_wire_each_ends_once() {
+    const CLIENTS: usize = 20;
+    const EACH: usize = 5_000;
+    let server = server(&[("shards", "2"), ("delivery_threads", "2")]);
+    let mut clients: Vec<_> =
+        (0..CLIENTS).map(|n| Client::join(server.local_addr(), &format!("uid={n}"))).collect();
+    let (to, told) = channel::<(usize, Outcome)>();
+    for n in 0..CLIENTS {
+        let target = connection(&server, &format!("{n}-0--"));
+        let timeout = if n % 2 == 0 { LONG } else { Duration::from_secs(4) };
+        for at in 0..EACH {
+            let to = to.clone();
+            let number = n * EACH + at;
+            let complete = move |outcome| to.send((number, outcome)).unwrap();
+            let data = (number as u32).to_be_bytes();
+            packets(&server).request(&target, 1, &data, timeout, Mode::Thread, complete).unwrap();
+        }
+    }
+    drop(to);
+    assert!(packets(&server).counters().requests.in_flight > (CLIENTS * EACH / 2) as u64);
+    let mut asked = vec![Vec::new(); CLIENTS];
+    for (client, asked) in clients.iter_mut().zip(&mut asked) {
+        for _ in 0..EACH {
+            asked.push(client.receive());
+        }
+    }
+    for (client, asked) in clients.iter_mut().zip(&asked).step_by(2) {
+        for (protocol, sn, data) in asked {
+            client.send(*protocol, *sn, data);
+        }
+    }
+    let mut ends = vec![0; CLIENTS * EACH];
+    // Every completion is dropped once it has run: then this ends.
+    for (number, outcome) in told {
+        ends[number] += 1;
+        match number / EACH % 2 {
+            0 => assert_eq!(&*outcome.unwrap().data, (number as u32).to_be_bytes()),
+            _ => assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Timeout),
+        }
+    }
+    assert!(ends.iter().all(|times| *times == 1));
+    for (client, asked) in clients.iter_mut().zip(&asked).skip(1).step_by(2) {
+        for (protocol, sn, data) in asked {
+            client.send(*protocol, *sn, data);
+        }
+    }
+    let late = (CLIENTS / 2 * EACH) as u64;
+    until("late answers are counted", || packets(&server).counters().requests.late == late);
+    let counted = packets(&server).counters().requests;
+    assert_eq!((counted.in_flight, counted.timed_out), (0, late));
+    drop(clients);
+    until("nobody is left", || server.service().registry().is_empty());
+    assert_eq!(server.service().delivery().jobs(), 0);
+}
+
+#[test]
+fn after_1_000_connections_came_and_went_nothing_of_them_is_left() {
+    let server = server(&[]);
+    let inside = Arc::clone(packets(&server));
+    packets(&server).on_packet(1, Mode::Thread, move |incoming| {
+        inside.request(incoming.connection, 2, b"", LONG, Mode::Thread, |_| ()).unwrap();
+        incoming.reply.unwrap().send(1, b"").unwrap();
+    });
+    let mut gone = Vec::new();
+    for round in 0..10 {
+        let mut clients: Vec<_> = (0..100)
+            .map(|n| Client::join(server.local_addr(), &format!("uid={}&device={round}", n % 50)))
+            .collect();
+        for (n, client) in clients.iter_mut().enumerate().skip(50) {
+            client.send(1, 2, b"");
+            gone.push(Arc::downgrade(&connection(&server, &format!("{}-0-{round}-", n % 50))));
+            assert_eq!(client.receive().0, 2);
+        }
+    }
+    until("the registry is empty", || server.service().registry().is_empty());
+    assert_eq!(server.service().registry().users(), 0);
+    assert_eq!(packets(&server).counters().displaced, 500);
+    until("the requests ended", || packets(&server).counters().requests.in_flight == 0);
+    until("the connections are freed", || gone.iter().all(|one| one.strong_count() == 0));
+}

@@ -11,7 +11,7 @@ use super::peer::Peer;
 use super::{Happening, Incoming, OnEvent, Packets, Registration, closed};
 use crate::delivery::Mode;
 use crate::hub::{Connection, Decision};
-use crate::requests::{Reply, Requests};
+use crate::requests::Reply;
 use crate::server::Service;
 use crate::server::dialect::{Closure, Handler, Upgrade, Verdict};
 use crate::wire::packet::{DISPLACED, Displaced, Fault, Identity, Meaning, Packet, Side};
@@ -40,8 +40,6 @@ impl Handler for Dialect {
         displaced: Option<Arc<Connection>>,
     ) {
         let packets = &self.0;
-        let requests = Requests::new(Arc::clone(&packets.clock), Side::Server);
-        connection.attach(Peer::new(requests, packets.delivery.lane()));
         if let Some(old) = displaced {
             packets.counts.displaced.fetch_add(1, Relaxed);
             displace(packets, &old, connection);
@@ -56,7 +54,7 @@ impl Handler for Dialect {
         kind: MessageKind,
         data: &[u8],
     ) {
-        let Some(peer) = connection.attachment::<Peer>() else { return };
+        let Ok(peer) = self.0.any_peer(connection) else { return };
         if kind == MessageKind::Text || peer.faulty.load(Relaxed) {
             return;
         }
@@ -75,7 +73,7 @@ impl Handler for Dialect {
         match Side::Server.meaning(packet.sn) {
             Meaning::Response => {
                 let data = || Bytes::copy_from_slice(packet.data);
-                peer.requests.answered(packet.sn, packet.protocol, data);
+                peer.requests(&self.0.clock).answered(packet.sn, packet.protocol, data);
             }
             Meaning::OneWay | Meaning::Request => self.dispatch(peer, connection, &packet),
         }
@@ -95,10 +93,10 @@ impl Handler for Dialect {
         connection: &Arc<Connection>,
         closure: &Closure,
     ) -> bool {
-        let Some(peer) = connection.attachment::<Peer>() else { return false };
+        let Ok(peer) = self.0.any_peer(connection) else { return false };
         // Before the requests end, so that who is told of one finds the connection closed.
         peer.ended.store(true, SeqCst);
-        peer.requests.close(closed());
+        peer.requests(&self.0.clock).close(closed());
         let Some(Registration { mode: Mode::Thread, function }) = self.observer() else {
             return false;
         };
@@ -170,8 +168,8 @@ impl Dialect {
     fn tell(&self, connection: &Arc<Connection>, what: impl FnOnce() -> Happening) {
         let Some(registration) = self.observer() else { return };
         let what = what();
-        match (registration.mode, connection.attachment::<Peer>()) {
-            (Mode::Thread, Some(peer)) => {
+        match (registration.mode, self.0.any_peer(connection)) {
+            (Mode::Thread, Ok(peer)) => {
                 let connection = Arc::clone(connection);
                 peer.lane.push(0, move || (registration.function)(&connection, &what));
             }

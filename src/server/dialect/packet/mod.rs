@@ -211,15 +211,16 @@ impl Packets {
     ) -> Result<()> {
         let peer = self.peer(connection)?;
         let send = |sn| self.write(connection, &Packet { protocol, sn, data });
+        let requests = peer.requests(&self.clock);
         match mode {
-            Mode::Inline => peer.requests.request(protocol, timeout, send, complete),
+            Mode::Inline => requests.request(protocol, timeout, send, complete),
             Mode::Thread => {
                 let lane = Arc::clone(&peer.lane);
                 let complete = move |outcome: Outcome| {
                     let size = outcome.as_ref().map_or(0, |response| response.data.len());
                     lane.push(size, move || complete(outcome));
                 };
-                peer.requests.request(protocol, timeout, send, complete)
+                requests.request(protocol, timeout, send, complete)
             }
         }
     }
@@ -236,7 +237,8 @@ impl Packets {
     ) -> Outcome {
         let peer = self.peer(connection)?;
         let send = |sn| self.write(connection, &Packet { protocol, sn, data });
-        waiting_for_peer(&self.delivery, || peer.requests.wait(protocol, timeout, send))
+        let requests = peer.requests(&self.clock);
+        waiting_for_peer(&self.delivery, || requests.wait(protocol, timeout, send))
     }
 
     /// Makes the function of a pull channel run for this connection, once however often it is asked
@@ -279,7 +281,7 @@ impl Packets {
 
     /// Who a connection of this dialect said it is.
     pub fn identity(connection: &Connection) -> Option<Identity> {
-        connection.attachment::<Peer>()?;
+        (connection.dialect() == wire::Dialect::Packet).then_some(())?;
         let target = connection.request().target();
         let (_, query) = target.split_once('?')?;
         Identity::parse(query).ok()
@@ -296,20 +298,23 @@ impl Packets {
         }
     }
 
+    /// What is kept with an open connection of this dialect.
     fn peer<'a>(&self, connection: &'a Connection) -> Result<&'a Peer> {
-        let peer: Option<&Peer> = connection.attachment();
-        if peer.is_some_and(|peer| peer.ended.load(SeqCst)) {
-            return Err(closed());
+        let peer = self.any_peer(connection)?;
+        match peer.ended.load(SeqCst) {
+            true => Err(closed()),
+            false => Ok(peer),
         }
-        peer.ok_or_else(|| match connection.dialect() {
-            wire::Dialect::Packet => {
-                Error::new(ErrorKind::Closed, "the connection is not open yet")
-            }
-            other => {
-                let (id, speaks) = (connection.id().escape_debug(), other.name());
-                let text = format!("connection '{id}' speaks the {speaks} dialect, not packets");
-                Error::new(ErrorKind::InvalidArgument, text)
-            }
+    }
+
+    /// The same, of one that may have ended.
+    fn any_peer<'a>(&self, connection: &'a Connection) -> Result<&'a Peer> {
+        let packets = connection.dialect() == wire::Dialect::Packet;
+        let peer = packets.then(|| connection.attachment_or(|| Peer::new(self.delivery.lane())));
+        peer.flatten().ok_or_else(|| {
+            let (id, speaks) = (connection.id().escape_debug(), connection.dialect().name());
+            let text = format!("connection '{id}' speaks the {speaks} dialect, not packets");
+            Error::new(ErrorKind::InvalidArgument, text)
         })
     }
 

@@ -1,16 +1,18 @@
 //! What the packet dialect keeps with a connection.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::delivery::Lane;
-use crate::requests::Requests;
+use crate::requests::{Clock, Requests};
+use crate::wire::packet::Side;
 
 /// A connection's requests under way, the line in which its callbacks wait, and the pull channels
-/// that wait for their run.
+/// that wait for their run. Made when the first of them is there: a connection that only listens has
+/// none.
 #[derive(Debug)]
 pub(super) struct Peer {
-    pub(super) requests: Arc<Requests>,
+    requests: OnceLock<Arc<Requests>>,
     pub(super) lane: Arc<Lane>,
     /// It broke the protocol: what else came with that is not looked at.
     pub(super) faulty: AtomicBool,
@@ -21,14 +23,19 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    pub(super) fn new(requests: Arc<Requests>, lane: Arc<Lane>) -> Self {
+    pub(super) fn new(lane: Arc<Lane>) -> Self {
         Self {
-            requests,
+            requests: OnceLock::new(),
             lane,
             faulty: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             signalled: Mutex::default(),
         }
+    }
+
+    /// The server's requests under way.
+    pub(super) fn requests(&self, clock: &Arc<Clock>) -> &Arc<Requests> {
+        self.requests.get_or_init(|| Requests::new(Arc::clone(clock), Side::Server))
     }
 
     /// Notes a signal; false if one waits already.
