@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import qyun
+from chat import chatting, converse
 from conftest import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -74,3 +75,10 @@ def test_a_scenario_gives_its_transcript(file: Path) -> None:
 
 def test_there_are_scenarios() -> None:
     assert len(SCENARIOS) >= 4
+
+
+def test_the_chat_server() -> None:
+    program = ROOT / "examples" / "chat_server.py"
+    assert len(program.read_text("utf-8").splitlines()) < 40
+    with chatting([sys.executable, "-X", "dev", str(program), "127.0.0.1:0"]) as url:
+        converse(url)

@@ -47,10 +47,11 @@ from ._errors import (
 )
 from ._client import Client
 from ._connection import Connection
+from ._host import Endpoint, Upgrade
 from ._handle import Payload, milliseconds
 from ._listener import Listener
 from ._oneshot import create_channel, listen_channel, send_message, stop_listening
-from ._options import Option, OptionValue, client_options, server_options, socket_options
+from ._options import Option, OptionValue, client_options, endpoint_options, server_options, socket_options
 from ._packet import (
     Identity,
     Packet,
@@ -69,6 +70,10 @@ from ._types import (
     ChannelInfo,
     ClientCounters,
     ClientState,
+    Closure,
+    ConnectionInfo,
+    Dialect,
+    EndedBy,
     EventType,
     Kind,
     Message,
@@ -87,10 +92,15 @@ __all__ = [
     "ClientCounters",
     "ClientState",
     "Closed",
+    "Closure",
     "ConnectError",
     "Connection",
+    "ConnectionInfo",
     "Data",
+    "Dialect",
     "Disconnection",
+    "EndedBy",
+    "Endpoint",
     "Error",
     "EventType",
     "Exists",
@@ -134,9 +144,11 @@ __all__ = [
     "Timeout",
     "TooLarge",
     "UnknownOption",
+    "Upgrade",
     "WouldDeadlock",
     "client_options",
     "create_channel",
+    "endpoint_options",
     "listen_channel",
     "send_message",
     "server_options",

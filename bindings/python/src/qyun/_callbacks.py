@@ -18,6 +18,8 @@ import time
 from typing import Any, Callable
 
 from . import _native
+from ._errors import BY_CODE, Error
+from ._types import Closure, EndedBy
 
 _EXIT_PATIENCE = 2.0
 
@@ -118,6 +120,51 @@ def _on_rpc(
         target(connection, _native.bytes_at(params, size), reply)
 
 
+def _on_origin(upgrade: int, origin: int, size: int, number: int) -> int:
+    target = _table.get(number)
+    if target is None:
+        return 0
+    text = _native.bytes_at(origin, size).decode("utf-8", "replace")
+    return bool(target("check_origin", upgrade, text))
+
+
+def _on_message(connection: int, kind: int, data: int, size: int, number: int) -> None:
+    target = _table.get(number)
+    if target is not None:
+        raw = _native.bytes_at(data, size)
+        target("message", connection, raw.decode() if kind == _native.TEXT else raw)
+
+
+def _on_error(connection: int, status: int, text: int, size: int, number: int) -> None:
+    target = _table.get(number)
+    if target is not None:
+        why = _native.bytes_at(text, size).decode("utf-8", "replace")
+        target("error", connection, BY_CODE.get(status, Error)(why, status))
+
+
+def _on_disconnect(connection: int, closure: Any, number: int) -> None:
+    target = _table.get(number)
+    if target is not None:
+        raw = closure.contents
+        reason = _native.bytes_at(raw.reason, raw.reason_len).decode("utf-8", "replace")
+        target("disconnect", connection, Closure(raw.code, reason, EndedBy(raw.ended_by)))
+
+
+def _on_ping(connection: int, data: int, size: int, number: int) -> None:
+    target = _table.get(number)
+    if target is not None:
+        target("ping", connection, _native.bytes_at(data, size))
+
+
+def _on(event: str) -> Callable[[int, int], None]:
+    def call(lent: int, number: int) -> None:
+        target = _table.get(number)
+        if target is not None:
+            target(event, lent)
+
+    return call
+
+
 def _on_drop(number: int) -> None:
     forget(number)
 
@@ -131,6 +178,17 @@ on_pull = _native.PULL_CALLBACK(_on_pull)
 on_response = _native.RESPONSE_CALLBACK(_on_response)
 on_rpc = _native.RPC_CALLBACK(_on_rpc)
 on_drop = _native.DROP_CALLBACK(_on_drop)
+#: What an endpoint can hear, by the name of the C callback. The target is called with that name.
+on_endpoint: dict[str, Any] = {
+    "check_origin": _native.ORIGIN_CALLBACK(_on_origin),
+    "connect": _native.CONNECTION_CALLBACK(_on("connect")),
+    "open": _native.CONNECTION_CALLBACK(_on("open")),
+    "message": _native.MESSAGE_CALLBACK(_on_message),
+    "disconnect": _native.DISCONNECT_CALLBACK(_on_disconnect),
+    "error": _native.MESSAGE_CALLBACK(_on_error),
+    "ping": _native.PING_CALLBACK(_on_ping),
+    "pong": _native.CONNECTION_CALLBACK(_on("pong")),
+}
 _on_socket = _native.SOCKET_CALLBACK(_on_event)
 #: Pings and pongs are told when the option `control_events` says so.
 on_socket = _native.SocketCallbacks(

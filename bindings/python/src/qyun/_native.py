@@ -34,7 +34,7 @@ ERR_BUFFER_TOO_SMALL = -23
 
 EVENT_CONNECTED, EVENT_MESSAGE, EVENT_CLOSED, EVENT_ERROR = 1, 2, 3, 4
 EVENT_DISCONNECTED, EVENT_PING, EVENT_PONG = 5, 6, 7
-OPTIONS_SERVER, OPTIONS_CLIENT = 1, 2
+OPTIONS_SERVER, OPTIONS_CLIENT, OPTIONS_ENDPOINT = 1, 2, 3
 OPTIONS_SOCKET = 4
 TEXT, BINARY = 1, 2
 DELIVER_THREAD, DELIVER_INLINE = 0, 1
@@ -64,6 +64,7 @@ class ChannelInfo(ctypes.Structure):
         ("offset", c_uint64),
         ("epoch", c_uint64),
         ("created_ms", c_uint64),
+        ("members", c_uint64),
     ]
 
 
@@ -166,6 +167,67 @@ class PacketCounters(ctypes.Structure):
     ]
 
 
+class ConnectionInfo(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("serial", c_uint64),
+        ("dialect", c_int32),
+        ("is_open", c_int32),
+        ("connected_ms", c_uint64),
+        ("uptime_ms", c_uint64),
+        ("bytes_in", c_uint64),
+        ("bytes_out", c_uint64),
+        ("messages_in", c_uint64),
+        ("messages_out", c_uint64),
+        ("channels", c_uint64),
+    ]
+
+
+class ConnectionFilter(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("path", c_char_p),
+        ("user", c_char_p),
+        ("channel", c_char_p),
+        ("dialect", c_int64),
+    ]
+
+
+class Closure(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("code", c_int32),
+        ("ended_by", c_int32),
+        ("reason", c_void_p),
+        ("reason_len", c_size_t),
+    ]
+
+
+ORIGIN_CALLBACK = CFUNCTYPE(c_int32, c_void_p, c_void_p, c_size_t, c_void_p)
+CONNECTION_CALLBACK = CFUNCTYPE(None, c_void_p, c_void_p)
+CONNECTION_PREDICATE = CFUNCTYPE(c_int32, c_void_p, c_void_p)
+MESSAGE_CALLBACK = CFUNCTYPE(None, c_void_p, c_int32, c_void_p, c_size_t, c_void_p)
+DISCONNECT_CALLBACK = CFUNCTYPE(None, c_void_p, POINTER(Closure), c_void_p)
+PING_CALLBACK = CFUNCTYPE(None, c_void_p, c_void_p, c_size_t, c_void_p)
+HEADER_VISITOR = CFUNCTYPE(None, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p)
+NAME_VISITOR = CFUNCTYPE(None, c_void_p, c_size_t, c_void_p)
+USER_VISITOR = CFUNCTYPE(None, c_void_p, c_size_t, c_uint64, c_void_p)
+
+
+class EndpointCallbacks(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("check_origin", ORIGIN_CALLBACK),
+        ("connect", CONNECTION_CALLBACK),
+        ("open", CONNECTION_CALLBACK),
+        ("message", MESSAGE_CALLBACK),
+        ("disconnect", DISCONNECT_CALLBACK),
+        ("error", MESSAGE_CALLBACK),
+        ("ping", PING_CALLBACK),
+        ("pong", CONNECTION_CALLBACK),
+    ]
+
+
 DROP_CALLBACK = CFUNCTYPE(None, c_void_p)
 LOG_CALLBACK = CFUNCTYPE(None, c_int32, c_void_p, c_size_t, c_void_p, c_size_t, c_void_p)
 LISTEN_CALLBACK = CFUNCTYPE(None, c_int32, c_void_p, c_size_t, c_void_p)
@@ -264,6 +326,97 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "qy_subscription_close": (c_int32, [c_void_p]),
     "qy_subscription_close_wait": (c_int32, [c_void_p, c_uint32]),
     "qy_subscription_free": (None, [c_void_p]),
+    "qy_server_is_running": (c_int32, [c_void_p, POINTER(c_int32)]),
+    "qy_server_handle": (
+        c_int32,
+        [
+            c_void_p,
+            c_char_p,
+            c_void_p,
+            POINTER(EndpointCallbacks),
+            c_int32,
+            c_void_p,
+            DROP_CALLBACK,
+        ],
+    ),
+    "qy_server_unhandle": (c_int32, [c_void_p, c_char_p]),
+    "qy_server_unhandle_wait": (c_int32, [c_void_p, c_char_p, c_uint32]),
+    "qy_upgrade_clone": (c_int32, [c_void_p, _OUT]),
+    "qy_upgrade_free": (None, [c_void_p]),
+    "qy_upgrade_accept": (c_int32, [c_void_p, c_char_p, c_char_p]),
+    "qy_upgrade_refuse": (c_int32, [c_void_p, c_uint16, c_char_p]),
+    "qy_upgrade_remote": (c_int32, [c_void_p, *_TEXT_OUT]),
+    "qy_upgrade_path": (c_int32, [c_void_p, *_TEXT_OUT]),
+    "qy_upgrade_query": (c_int32, [c_void_p, *_TEXT_OUT]),
+    "qy_upgrade_list_headers": (c_int32, [c_void_p, HEADER_VISITOR, c_void_p]),
+    "qy_connection_remote": (c_int32, [c_void_p, *_TEXT_OUT]),
+    "qy_connection_path": (c_int32, [c_void_p, *_TEXT_OUT]),
+    "qy_connection_query": (c_int32, [c_void_p, *_TEXT_OUT]),
+    "qy_connection_list_headers": (c_int32, [c_void_p, HEADER_VISITOR, c_void_p]),
+    "qy_connection_info_get": (c_int32, [c_void_p, POINTER(ConnectionInfo)]),
+    "qy_connection_is_open": (c_int32, [c_void_p, POINTER(c_int32)]),
+    "qy_connection_send": (c_int32, [c_void_p, c_int32, c_char_p, c_size_t]),
+    "qy_connection_close": (c_int32, [c_void_p, c_uint16, c_char_p]),
+    "qy_connection_user": (c_int32, [c_void_p, *_TEXT_OUT]),
+    "qy_connection_bind": (c_int32, [c_void_p, c_char_p]),
+    "qy_connection_unbind": (c_int32, [c_void_p]),
+    "qy_connection_join": (c_int32, [c_void_p, c_char_p, c_int32]),
+    "qy_connection_leave": (c_int32, [c_void_p, c_char_p]),
+    "qy_connection_list_channels": (c_int32, [c_void_p, NAME_VISITOR, c_void_p]),
+    "qy_connection_set": (c_int32, [c_void_p, c_char_p, c_char_p, c_size_t]),
+    "qy_connection_get": (
+        c_int32,
+        [c_void_p, c_char_p, c_void_p, c_size_t, POINTER(c_size_t)],
+    ),
+    "qy_connection_remove": (c_int32, [c_void_p, c_char_p]),
+    "qy_connection_increment": (c_int32, [c_void_p, c_char_p, c_int64, POINTER(c_int64)]),
+    "qy_server_find_connection": (c_int32, [c_void_p, c_char_p, _OUT]),
+    "qy_server_list_connections": (
+        c_int32,
+        [
+            c_void_p,
+            POINTER(ConnectionFilter),
+            c_char_p,
+            c_size_t,
+            CONNECTION_CALLBACK,
+            c_void_p,
+        ],
+    ),
+    "qy_server_count_connections": (
+        c_int32,
+        [c_void_p, POINTER(ConnectionFilter), POINTER(c_uint64)],
+    ),
+    "qy_server_send_to": (c_int32, [c_void_p, c_char_p, c_int32, c_char_p, c_size_t]),
+    "qy_server_send_to_user": (
+        c_int32,
+        [c_void_p, c_char_p, c_int32, c_char_p, c_size_t, POINTER(c_uint64)],
+    ),
+    "qy_server_broadcast": (
+        c_int32,
+        [c_void_p, c_char_p, c_int32, c_char_p, c_size_t, POINTER(c_uint64)],
+    ),
+    "qy_server_send_where": (
+        c_int32,
+        [
+            c_void_p,
+            POINTER(ConnectionFilter),
+            CONNECTION_PREDICATE,
+            c_void_p,
+            c_int32,
+            c_char_p,
+            c_size_t,
+            POINTER(c_uint64),
+        ],
+    ),
+    "qy_server_close_connection": (c_int32, [c_void_p, c_char_p, c_uint16, c_char_p]),
+    "qy_server_bind_user": (c_int32, [c_void_p, c_char_p, c_char_p]),
+    "qy_server_unbind_user": (c_int32, [c_void_p, c_char_p]),
+    "qy_server_list_users": (
+        c_int32,
+        [c_void_p, c_char_p, c_size_t, USER_VISITOR, c_void_p],
+    ),
+    "qy_server_count_users": (c_int32, [c_void_p, POINTER(c_uint64)]),
+    "qy_server_list_members": (c_int32, [c_void_p, c_char_p, CONNECTION_CALLBACK, c_void_p]),
     "qy_connection_clone": (c_int32, [c_void_p, _OUT]),
     "qy_connection_free": (None, [c_void_p]),
     "qy_connection_id": (c_int32, [c_void_p, *_TEXT_OUT]),

@@ -11,6 +11,7 @@ from ._errors import InvalidOption, UnknownOption
 from ._native import (
     ERR_NOT_FOUND,
     OPTIONS_CLIENT,
+    OPTIONS_ENDPOINT,
     OPTIONS_SERVER,
     OPTIONS_SOCKET,
     OptionInfo,
@@ -112,3 +113,8 @@ def client_options() -> list[Option]:
 def socket_options() -> list[Option]:
     """Every option of :class:`Socket`."""
     return _described(OPTIONS_SOCKET)
+
+
+def endpoint_options() -> list[Option]:
+    """Every option of :class:`Endpoint`."""
+    return _described(OPTIONS_ENDPOINT)

@@ -8,9 +8,11 @@ from types import TracebackType
 from typing import Any
 
 from . import _callbacks, _native
+from ._connections import ConnectionsServer
 from ._errors import InvalidName
 from ._handle import Payload, milliseconds, owned, payload
 from ._native import ERR_NOT_FOUND, ERR_TIMEOUT, OPTIONS_SERVER, bytes_at, check, lib, name_of
+from ._host import HostServer
 from ._options import OptionValue, built
 from ._packet import PacketServer
 from ._rpc import RpcServer
@@ -23,7 +25,7 @@ def _free(at_exit: list[int], handle: ctypes.c_void_p) -> None:
     lib.qy_server_free(handle)
 
 
-class Server(PacketServer, RpcServer):
+class Server(HostServer, ConnectionsServer, PacketServer, RpcServer):
     """A server in this process, accepting connections as soon as it is made.
 
     Keyword arguments are the options that :func:`server_options` lists, such as
@@ -82,6 +84,13 @@ class Server(PacketServer, RpcServer):
             check(lib.qy_server_reload(self._handle, made, keys, len(keys), None))
         self._options = wanted
         return keys.value.decode().split(", ") if keys.value else []
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not been told to stop."""
+        running = ctypes.c_int32()
+        check(lib.qy_server_is_running(self._handle, ctypes.byref(running)))
+        return bool(running.value)
 
     def create_channel(self, name: str) -> None:
         """Creates a channel; :class:`ChannelExists` if there is one of that name."""
@@ -154,4 +163,6 @@ class Server(PacketServer, RpcServer):
 
 
 def _channel_info(raw: Any, name: str) -> ChannelInfo:
-    return ChannelInfo(name, raw.subscribers, raw.epoch, raw.offset, raw.created_ms)
+    return ChannelInfo(
+        name, raw.subscribers, raw.epoch, raw.offset, raw.created_ms, raw.members
+    )

@@ -88,6 +88,56 @@ class ChannelInfo(NamedTuple):
     offset: int
     #: Milliseconds since the Unix epoch.
     created_ms: int
+    #: Subscribers that are connections with a name.
+    members: int
+
+
+class Dialect(enum.IntEnum):
+    """What a connection speaks."""
+
+    SESSION = 1
+    PACKET = 2
+    GATEWAY = 3
+    #: The program handles its messages.
+    HOST = 4
+
+
+class EndedBy(enum.IntEnum):
+    """Who ended a connection."""
+
+    #: The client, with a Close, or by vanishing (1006).
+    CLIENT = 1
+    #: The program, or whoever operates the server.
+    PROGRAM = 2
+    #: The server: a fault of the client, a limit, the end of the endpoint or of the server.
+    SERVER = 3
+
+
+class Closure(NamedTuple):
+    """How a connection ended."""
+
+    #: 1005 for a Close without a code, 1006 for a connection without a Close.
+    code: int
+    reason: str
+    by: EndedBy
+
+
+class ConnectionInfo(NamedTuple):
+    """A connection in numbers, at one moment."""
+
+    #: No other connection of the server ever has it, unlike an id.
+    serial: int
+    dialect: Dialect
+    is_open: bool
+    #: Milliseconds since the Unix epoch.
+    connected_ms: int
+    uptime_ms: int
+    bytes_in: int
+    bytes_out: int
+    messages_in: int
+    messages_out: int
+    #: The number of channels that it is in.
+    channels: int
 
 
 class ServerCounters(NamedTuple):
