@@ -377,6 +377,7 @@ struct setting {
 enum class options_for : std::int32_t {
   server = QY_OPTIONS_SERVER,
   client = QY_OPTIONS_CLIENT,
+  endpoint = QY_OPTIONS_ENDPOINT,
   socket = QY_OPTIONS_SOCKET,
 };
 
@@ -1028,6 +1029,7 @@ inline outcome<void> stop_listening(std::string_view host, std::string_view chan
 }  // inline namespace
 }  // namespace qyun
 
+#include "qyun_host.hpp"
 #include "qyun_packet.hpp"
 #include "qyun_rpc.hpp"
 #include "qyun_socket.hpp"

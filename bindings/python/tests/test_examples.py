@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import qyun
+from qyun import _native
 from chat import chatting, converse
 from conftest import PATIENCE
 
@@ -81,4 +83,21 @@ def test_the_chat_server() -> None:
     program = ROOT / "examples" / "chat_server.py"
     assert len(program.read_text("utf-8").splitlines()) < 40
     with chatting([sys.executable, "-X", "dev", str(program), "127.0.0.1:0"]) as url:
+        converse(url)
+
+
+def test_the_chat_server_in_cpp(tmp_path: Path) -> None:
+    program = ROOT / "examples" / "chat_server.cpp"
+    assert len(program.read_text("utf-8").splitlines()) < 80
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("there is no C++ compiler")
+    # With the very library that this package is tested with.
+    library, built = Path(_native.lib._name), tmp_path / "chat_server"
+    (tmp_path / "libqyun.so.0").symlink_to(library)
+    headers = [f"-I{ROOT / 'include'}", f"-I{ROOT / 'bindings' / 'cpp'}"]
+    flags = ["-std=c++17", "-Wall", "-Wextra", "-Wpedantic", "-Werror", *headers]
+    link = [str(library), f"-Wl,-rpath,{tmp_path}", "-pthread", "-o", str(built)]
+    subprocess.run([compiler, *flags, str(program), *link], check=True)
+    with chatting([str(built), "127.0.0.1:0"]) as url:
         converse(url)
