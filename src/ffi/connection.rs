@@ -216,8 +216,10 @@ pub unsafe extern "C" fn qy_connection_clone(
         // SAFETY: as above; `connection` is NULL or live.
         unsafe {
             on_object(connection, "connection", |connection| {
+                // First: what is made without a place for it would be lost.
+                let out = output(out, "out")?;
                 let same = Arc::clone(&connection.connection);
-                *output(out, "out")? = qy_connection::new(connection.service.clone(), same).give();
+                *out = qy_connection::new(connection.service.clone(), same).give();
                 Ok(())
             })
         }

@@ -82,8 +82,9 @@ pub unsafe extern "C" fn qy_upgrade_clone(
         // SAFETY: as above; `upgrade` is NULL or live.
         unsafe {
             on_object(upgrade, "upgrade", |upgrade| {
-                let same = qy_upgrade::new(upgrade.request.keep());
-                *output(out, "out")? = Box::into_raw(Box::new(same));
+                // First: what is made without a place for it would be lost.
+                let out = output(out, "out")?;
+                *out = Box::into_raw(Box::new(qy_upgrade::new(upgrade.request.keep())));
                 Ok(())
             })
         }
