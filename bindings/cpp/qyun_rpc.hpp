@@ -8,6 +8,7 @@
 #define QYUN_RPC_HPP
 
 #include "qyun.hpp"
+#include "qyun_host.hpp"
 
 #include <type_traits>
 
@@ -67,14 +68,8 @@ class rpc_call {
   std::string_view method() const noexcept { return method_; }
   /// JSON; "null" when the client gave nothing.
   std::string_view params() const noexcept { return params_; }
-  /// The id of the connection that calls.
-  std::string connection_id() const {
-    return detail::text_of([this](char* buffer, std::size_t cap, std::size_t* needed) {
-      return qy_connection_id(connection_, buffer, cap, needed);
-    });
-  }
-  /// Who calls, for calls of qyun.h.
-  qy_connection* connection() const noexcept { return connection_; }
+  /// Who calls; valid as long as the call is.
+  qyun::connection connection() const noexcept { return qyun::connection::lent(connection_); }
 
   /// Answers now, with JSON or with an error.
   qyun::result<void> try_result(std::string_view json) const noexcept {

@@ -62,7 +62,7 @@ TEST(a_method_returns_its_result_or_answers_through_the_call) {
     Session s;
     std::string caller;
     qyun::on_rpc(s.server, "echo", [&](const qyun::rpc_call& call) {
-      caller = call.connection_id();
+      caller = call.connection().id();
       return std::string("[\"") + std::string(call.method()) + "\"," + std::string(call.params()) + "]";
     }, where);
     qyun::on_rpc(s.server, "refuse", [](const qyun::rpc_call& call) {
