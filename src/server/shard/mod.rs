@@ -86,7 +86,8 @@ pub(super) struct Shard {
     locals: Slab<Local>,
     /// Channels by the path segment that named them, so that a hot name is decoded, validated and
     /// looked up once. Deleted channels are found out when they are used.
-    cache: HashMap<Box<str>, Arc<Channel>>,
+    /// Peers choose the names: the hash is seeded at random, and the map is small.
+    cache: HashMap<Box<str>, Arc<Channel>, foldhash::fast::RandomState>,
     /// Where every socket is read to.
     scratch: Vec<u8>,
     answers: Answers,
@@ -138,7 +139,7 @@ impl Shard {
             listener: Some(listener),
             conns: Slab::new(),
             locals: Slab::new(),
-            cache: HashMap::new(),
+            cache: HashMap::default(),
             scratch: vec![0; READ_BYTES],
             answers: Answers::default(),
             again: Vec::new(),
