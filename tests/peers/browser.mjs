@@ -63,7 +63,8 @@ try {
       codes.push(await closed(socket));
     }
     const refused = await open('/channel/listen/none').catch((error) => error.message);
-    return { received, codes, refused, protocol: listener.protocol };
+    const { protocol, extensions } = listener;
+    return { received, codes, refused, protocol, extensions };
   }, input);
 
   // EventSource needs CORS fields, or a page of the same origin: any answer of the server is one.

@@ -120,4 +120,5 @@ def test_a_page_in_a_browser_listens_and_sends(server: Server, name: str) -> Non
     first = events[0]["offset"]
     assert [event["offset"] for event in events] == list(range(first, first + len(MESSAGES)))
     assert page["protocol"] == "channel-protocol"
+    assert page["extensions"].startswith("permessage-deflate; server_no_context_takeover")
     assert page["refused"] == "closed with 1006"

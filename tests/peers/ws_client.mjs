@@ -2,13 +2,14 @@
 //
 //   ws_client.mjs listen URL COUNT   "ready", then COUNT messages
 //   ws_client.mjs send URL           what stdin says, then a close
+//   ws_client.mjs agree URL COUNT    the extensions agreed on, then as listen, then the bytes read in all
 import { createInterface } from 'node:readline';
 import { createRequire } from 'node:module';
 
 const require = createRequire(`${process.env.QYUN_PEERS_NODE}/`);
 const WebSocket = require('ws');
 const [mode, url, count] = process.argv.slice(2);
-const socket = new WebSocket(url, mode === 'listen' ? 'channel-protocol' : 'sender-protocol');
+const socket = new WebSocket(url, mode === 'send' ? 'sender-protocol' : 'channel-protocol');
 
 socket.on('unexpected-response', (request, response) => {
   console.log(`refused ${response.statusCode}`);
@@ -24,13 +25,15 @@ socket.on('close', (code) => {
   process.stdin.destroy();
 });
 
-if (mode === 'listen') {
+if (mode !== 'send') {
   let left = Number(count);
-  socket.on('open', () => console.log('ready'));
+  socket.on('open', () => console.log(mode === 'listen' ? 'ready' : socket.extensions));
   socket.on('message', (data, isBinary) => {
     console.log(`${isBinary ? 'binary' : 'text'} ${data.toString('hex')}`);
     left -= 1;
-    if (left === 0) socket.close(1000);
+    if (left > 0) return;
+    if (mode === 'agree') console.log(socket._socket.bytesRead);
+    socket.close(1000);
   });
 } else {
   socket.on('open', async () => {

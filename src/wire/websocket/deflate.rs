@@ -11,7 +11,7 @@ use super::decoder::{Event, Fault, Limits};
 use crate::wire::{MessageKind, close};
 
 /// The window that is compressed with, in bits. 4 KiB hold most messages whole, for which a larger
-/// window saves nothing; and they are what clients that limit the server's window commonly leave it.
+/// window saves nothing; and they are what clients that limit the server's window mostly leave it.
 pub(super) const WINDOW_BITS: u8 = 12;
 
 /// Fast, and unlike level 1 with Huffman codes of the message's own: for twice the time, which is
