@@ -2,12 +2,15 @@
 // and WebSocket for `qyun bench`, and delivers with one send() per subscriber and round. It checks
 // next to nothing, has no bounds and no timers; it is not a server.
 //
-//   g++ -O2 -std=c++17 -o limit benches/limit.cpp && ./limit 8001
+//   g++ -O2 -std=c++17 -o limit benches/limit.cpp -lz && ./limit 8001
 //
 // GET /channel/create/NAME        200
 // DELETE /channel/NAME            200
 // GET /channel/send/NAME/MESSAGE  200, broadcast as one text frame
 // GET /channel/listen/NAME        WebSocket upgrade
+//
+// To who offers permessage-deflate it compresses, for each subscriber anew, as servers do that have
+// a compressor per connection: with zlib at its fastest, and no window to keep.
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -21,6 +24,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include <algorithm>
 #include <string>
@@ -36,6 +40,7 @@ struct Connection {
     explicit Connection(int descriptor) : fd(descriptor) {}
     int fd;
     Channel *channel = nullptr;  // set once it listens
+    bool deflate = false;
     std::string in;
     std::string out;  // what the socket did not take
     std::string answers;
@@ -44,6 +49,8 @@ struct Connection {
 struct Channel {
     std::vector<Connection *> listeners;
     std::string pending;  // this round's frames
+    bool compresses = false;            // somebody offered to
+    std::vector<std::string> messages;  // this round's messages, for those
 };
 
 int poller;
@@ -123,9 +130,9 @@ void write(Connection *c, std::string_view bytes) {
     watch(c, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT);
 }
 
-void frame(std::string &out, std::string_view payload) {
+void frame(std::string &out, std::string_view payload, char first = '\x81') {
     const size_t n = payload.size();
-    out += '\x81';
+    out += first;
     if (n < 126) {
         out += static_cast<char>(n);
     } else if (n < 65536) {
@@ -137,6 +144,26 @@ void frame(std::string &out, std::string_view payload) {
         for (int shift = 56; shift >= 0; shift -= 8) out += static_cast<char>(uint64_t(n) >> shift);
     }
     out.append(payload);
+}
+
+// Appends a compressed frame (RFC 7692).
+void deflated(std::string &out, const std::string &message) {
+    static z_stream stream = [] {
+        z_stream fresh{};
+        if (deflateInit2(&fresh, Z_BEST_SPEED, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+            fprintf(stderr, "deflateInit2 failed\n"), exit(1);
+        return fresh;
+    }();
+    static std::string payload;
+    deflateReset(&stream);
+    payload.resize(deflateBound(&stream, message.size()) + 16);
+    stream.next_in = reinterpret_cast<Bytef *>(const_cast<char *>(message.data()));
+    stream.avail_in = static_cast<uInt>(message.size());
+    stream.next_out = reinterpret_cast<Bytef *>(payload.data());
+    stream.avail_out = static_cast<uInt>(payload.size());
+    deflate(&stream, Z_SYNC_FLUSH);
+    const size_t size = payload.size() - stream.avail_out - 4;
+    frame(out, {payload.data(), size}, '\xc1');
 }
 
 void answer(Connection *c, std::string_view text) {
@@ -159,6 +186,7 @@ void request(Connection *c, std::string_view head) {
         Channel &channel = channels[std::string(line.substr(0, slash))];
         if (channel.pending.empty()) touched.push_back(&channel);
         frame(channel.pending, line.substr(slash + 1));
+        if (channel.compresses) channel.messages.emplace_back(line.substr(slash + 1));
     } else if (strip(line, "GET /channel/listen/")) {
         static const char kName[] = "Sec-WebSocket-Key: ";
         size_t at = head.find(kName);
@@ -167,9 +195,15 @@ void request(Connection *c, std::string_view head) {
         const std::string key(head.substr(at, head.find("\r\n", at) - at));
         c->channel = &channels[std::string(line)];
         c->channel->listeners.push_back(c);
+        c->deflate = head.find("permessage-deflate") != std::string_view::npos;
+        c->channel->compresses |= c->deflate;
         write(c, "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n"
                  "sec-websocket-accept: " +
-                     base64(sha1(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) + "\r\n\r\n");
+                     base64(sha1(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) +
+                     (c->deflate ? "\r\nsec-websocket-extensions: permessage-deflate; "
+                                   "server_no_context_takeover; client_no_context_takeover"
+                                 : "") +
+                     "\r\n\r\n");
         return;
     }
     answer(c, {kOk, sizeof kOk - 1});
@@ -255,8 +289,17 @@ int main(int argc, char **argv) {
         }
         // Deliver first, answer later.
         for (Channel *channel : touched) {
-            for (Connection *c : channel->listeners) write(c, channel->pending);
+            for (Connection *c : channel->listeners) {
+                if (!c->deflate) {
+                    write(c, channel->pending);
+                    continue;
+                }
+                std::string frames;
+                for (const std::string &message : channel->messages) deflated(frames, message);
+                write(c, frames);
+            }
             channel->pending.clear();
+            channel->messages.clear();
         }
         touched.clear();
         for (Connection *c : answering) {

@@ -44,6 +44,9 @@ CASES = [
     ("openloop", "1,000 subscribers, 50 messages/s open loop", "--rate 50",
      [("latency_us.p50", "µs p50"), ("latency_us.p99", "µs p99"),
       ("server_cpu_s", "server CPU s")]),
+    # The bare loop compresses for each subscriber, Qyun once for all.
+    ("deflate", "1,000 compressing subscribers, 50 x 1 KiB a second", "--rate 50 --size 1024 --compress",
+     [("server_cpu_s", "server CPU s"), ("bytes_received", "bytes")]),
     ("publish", "8 publishers x 16 pipelined, nobody listens",
      "--subscribers 0 --publishers 8", [("publishes_per_s", "publishes/s")]),
     ("session-publish", "8 sessions x 16 publish requests in flight",
@@ -75,8 +78,8 @@ def pinned(core):
 def build():
     OUT.mkdir(parents=True, exist_ok=True)
     subprocess.run(["cargo", "build", "--release", "--bin", "qyun"], cwd=ROOT, check=True)
-    subprocess.run(["c++", "-O2", "-std=c++17", "-o", LIMIT, ROOT / "benches" / "limit.cpp"],
-                   check=True)
+    subprocess.run(["c++", "-O2", "-std=c++17", "-o", LIMIT, ROOT / "benches" / "limit.cpp",
+                    "-lz"], check=True)
 
 
 def build_with(prefix, program):

@@ -28,6 +28,7 @@ fn every_way_of_publishing_is_delivered_and_checked() {
         &["--subscribers", "20", "--rate", "500"],
         &["--subscribers", "5", "--size", "65536", "--window", "4"],
         &["--subscribers", "5", "--spin"],
+        &["--subscribers", "20", "--compress", "--size", "1000", "--window", "8"],
     ] {
         let report = bench(&server, args);
         assert_eq!(report["clean"], true, "{args:?}");
@@ -62,6 +63,15 @@ fn an_open_loop_sends_all_that_is_due_and_measures_it() {
     assert_eq!(report["sent_in_all"], 350, "in 50 ms of warm-up and 300 ms: {report}");
     assert_eq!(report["latency_us"]["count"], 300, "the warm-up is not measured: {report}");
     assert!(report["latency_us"]["p50"].as_f64().unwrap() > 0.0, "{report}");
+}
+
+#[test]
+fn what_compressing_subscribers_receive_is_counted_as_it_came() {
+    let server = Server::start();
+    let report = bench(&server, &["--subscribers", "5", "--compress", "--size", "2000"]);
+    let [bytes, deliveries] =
+        ["bytes_received", "deliveries"].map(|key| report[key].as_u64().unwrap());
+    assert!(deliveries > 0 && bytes > 0 && bytes < deliveries * 1200, "{report}");
 }
 
 #[test]

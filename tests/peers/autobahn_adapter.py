@@ -24,8 +24,9 @@ from conftest import Server
 CLOSE = 8
 LISTEN = (
     "GET /channel/listen/{} HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{}\r\n"
 )
+OFFER = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
 
 
 class Peer:
@@ -95,8 +96,6 @@ def echo(client: socket.socket, server: Server, channel: str, pool: ThreadPoolEx
     sender, listener = Peer(server.port), Peer(server.port)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with sender.socket, listener.socket:
-        listener.socket.sendall(LISTEN.format(channel).encode())
-        assert listener.head().startswith(b"HTTP/1.1 101 ")
         forwarding = pool.submit(forward, client, sender.socket, channel)
         try:
             answer(client, server, sender, listener, channel)
@@ -124,7 +123,13 @@ def answer(client: socket.socket, server: Server, sender: Peer, listener: Peer, 
             listener.read()
             assert not listener.ended, "Qyun gave up a listener"
 
-    client.sendall(sender.head())
+    head = sender.head()
+    # What the client gets is compressed as it and Qyun agreed.
+    offer = OFFER if b"permessage-deflate" in head else ""
+    listener.socket.sendall(LISTEN.format(channel, offer).encode())
+    heard = listener.head()
+    assert heard.startswith(b"HTTP/1.1 101 ") and bool(offer) == (b"permessage-deflate" in heard)
+    client.sendall(head)
     while not sender.ended:
         ready = select.select([sender.socket, listener.socket], [], [])[0]
         if listener.socket in ready:

@@ -144,7 +144,7 @@ impl Checker {
             _ => {}
         }
         let sequence = match first {
-            frame::TEXT => payload::read(body, stream.channel(), stream.size()),
+            frame::TEXT => payload::read(body, stream.channel(), stream.size(), stream.filling()),
             _ => None,
         };
         match sequence.filter(|sequence| *sequence < stream.sent()) {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::bench::frame::{CLOSE, PING, append_masked, header_len, write_header};
+use crate::bench::payload::Filling;
 
 const SIZE: usize = 40;
 
@@ -16,7 +17,7 @@ struct Bed {
 
 impl Bed {
     fn new() -> Self {
-        let mut stream = Stream::new(9, SIZE, 8);
+        let mut stream = Stream::new(9, SIZE, Filling::Letter, 8);
         let checker = Checker::new(&mut stream);
         for now in 0..5 {
             stream.push(now);
@@ -34,7 +35,7 @@ impl Bed {
 
 fn message(channel: u32, sequence: u64) -> Vec<u8> {
     let mut body = [0; SIZE];
-    payload::write(&mut body, channel, sequence);
+    payload::write(&mut body, channel, sequence, Filling::Letter);
     frame(frame::TEXT, &body)
 }
 
@@ -114,7 +115,7 @@ fn a_changed_byte_anywhere_in_a_message_is_seen() {
 #[test]
 fn another_channels_message_a_binary_one_and_one_never_sent_are_corrupt() {
     let mut body = [0; SIZE];
-    payload::write(&mut body, 9, 1);
+    payload::write(&mut body, 9, 1, Filling::Letter);
     for wrong in [message(8, 1), frame(0x82, &body), message(9, 7), frame(frame::TEXT, b"short")] {
         let mut bytes = messages(&[0]);
         bytes.extend_from_slice(&wrong);

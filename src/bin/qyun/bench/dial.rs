@@ -44,7 +44,7 @@ pub fn dial(
     mut path: impl FnMut(usize) -> Option<String>,
     mut opened: impl FnMut(Opened) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let key = Key::new();
+    let key = Key::new(target.compress);
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     let mut pending: Slab<Pending> = Slab::with_capacity(at_once);

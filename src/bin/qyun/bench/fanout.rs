@@ -9,17 +9,20 @@ use std::time::Duration;
 
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use qyun::wire::websocket::Inflater;
 
 use super::checker::{Checker, Tally, Verdict};
 use super::clock::{Clock, Usage};
 use super::dial::dial;
 use super::latency::Latency;
 use super::pace::{Alarm, Schedule};
+use super::payload::Filling;
 use super::plan::{Mode, Pace, Plan};
 use super::publisher::{Envelope, Publisher};
 use super::report::{Report, number};
 use super::stream::Stream;
 use super::target::Target;
+use super::unpack::Unpacker;
 use crate::exit::{Exit, Failure};
 
 /// Bytes taken from a subscriber's socket at a time.
@@ -33,6 +36,8 @@ struct Subscriber {
     stream: Option<TcpStream>,
     checker: Checker,
     channel: usize,
+    /// Of one that compresses.
+    unpacker: Option<Unpacker>,
 }
 
 /// A channel and how its messages are sent.
@@ -73,6 +78,9 @@ struct Fanout<'a> {
     behind: u64,
     problem: Option<String>,
     replies: Vec<u8>,
+    inflater: Inflater,
+    /// What was read, without compression.
+    plain: Vec<u8>,
 }
 
 /// Runs it.
@@ -85,9 +93,10 @@ pub fn run(target: &Target, plan: &Plan, pace: Pace) -> Result<Report, Failure> 
 impl<'a> Fanout<'a> {
     fn open(target: &Target, plan: &'a Plan) -> Result<Self, Failure> {
         let poll = Poll::new()?;
+        let filling = if plan.compress { Filling::Words } else { Filling::Letter };
         let mut channels: Vec<_> = (0..plan.channels)
             .map(|channel| Channel {
-                stream: Stream::new(channel as u32, plan.size, plan.in_flight()),
+                stream: Stream::new(channel as u32, plan.size, filling, plan.in_flight()),
                 envelope: Envelope::new(target, plan.via, channel),
                 publisher: plan.publisher_of(channel),
                 listed: true,
@@ -110,7 +119,8 @@ impl<'a> Fanout<'a> {
                 Token(subscribers.len()),
                 Interest::READABLE,
             )?;
-            subscribers.push(Subscriber { stream: Some(one.stream), checker, channel });
+            let unpacker = plan.compress.then(Unpacker::default);
+            subscribers.push(Subscriber { stream: Some(one.stream), checker, channel, unpacker });
             Ok(())
         })?;
         let mut publishers = Publisher::open(target, plan)?;
@@ -132,6 +142,8 @@ impl<'a> Fanout<'a> {
             behind: 0,
             problem: None,
             replies,
+            inflater: Inflater::default(),
+            plain: Vec::new(),
         })
     }
 
@@ -227,13 +239,24 @@ impl<'a> Fanout<'a> {
             match socket.read(buffer) {
                 Ok(0) => break Some("closed by the server without a Close".to_owned()),
                 Ok(read) => {
+                    let mut data = &buffer[..read];
+                    if let Some(unpacker) = &mut subscriber.unpacker {
+                        self.plain.clear();
+                        if let Err(why) = unpacker.unpack(&mut self.inflater, data, &mut self.plain)
+                        {
+                            break Some(why);
+                        }
+                        data = &self.plain;
+                    }
                     let verdict = subscriber.checker.feed(
                         &mut channel.stream,
-                        &buffer[..read],
+                        data,
                         &mut self.tally,
                         &mut self.replies,
                         &mut settles,
                     );
+                    // What is counted is what came.
+                    self.tally.bytes = self.tally.bytes - data.len() as u64 + read as u64;
                     if let Verdict::Ended(why) = verdict {
                         break Some(why);
                     }

@@ -2,6 +2,8 @@
 
 /// The opcodes with the FIN bit.
 pub const TEXT: u8 = 0x81;
+/// A compressed text (RFC 7692).
+pub const DEFLATED: u8 = 0xc1;
 pub const CLOSE: u8 = 0x88;
 pub const PING: u8 = 0x89;
 pub const PONG: u8 = 0x8a;
@@ -37,7 +39,7 @@ pub fn parse(bytes: &[u8]) -> Parsed<'_> {
     };
     let Some(length) = length else { return Parsed::Partial };
     match first {
-        TEXT | 0x82 if length <= MAX_PAYLOAD => {}
+        TEXT | 0x82 | DEFLATED if length <= MAX_PAYLOAD => {}
         CLOSE | PING | PONG if second < 126 => {}
         0x00..=0x02 | 0x80 => {
             return Parsed::Bad("a fragmented message, which is not checked here");
@@ -139,7 +141,7 @@ mod tests {
 
     #[test]
     fn what_no_server_may_send_is_bad() {
-        for bytes in [[0x81, 0x80], [0x01, 1], [0x89, 126], [0xc1, 0], [0x83, 0]] {
+        for bytes in [[0x81, 0x80], [0x01, 1], [0x89, 126], [0xd1, 0], [0x83, 0]] {
             let mut bytes = bytes.to_vec();
             bytes.extend_from_slice(&[0; 16]);
             assert!(matches!(parse(&bytes), Parsed::Bad(_)), "{bytes:x?}");

@@ -24,6 +24,7 @@ mod report;
 mod session;
 mod stream;
 mod target;
+mod unpack;
 mod upgrade;
 
 pub use plan::Args;
@@ -39,7 +40,7 @@ impl Args {
     pub fn run(&self) -> Result<(), Failure> {
         let plan = Plan::new(self)?;
         limits::raise_open_files(plan.descriptors());
-        let target = Target::find(&Host::parse(&self.host)?, plan.timeout)?;
+        let target = Target::find(&Host::parse(&self.host)?, plan.timeout, plan.compress)?;
         target.create_channels(plan.channels)?;
         let report = match plan.mode {
             Mode::Fanout(pace) => fanout::run(&target, &plan, pace),

@@ -12,9 +12,18 @@ pub const MAX: usize = 16 << 20;
 /// One more than the largest channel number.
 pub const MAX_CHANNELS: usize = 1_000_000;
 
+/// What a message is filled with behind its numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filling {
+    /// One letter: the cheapest to make.
+    Letter,
+    /// Words, about as far from each other as in real text: for what is compressed.
+    Words,
+}
+
 /// Fills `payload`, of at least [`MIN`] bytes, with message `sequence` of `channel`. All bytes are
 /// unreserved in URLs.
-pub fn write(payload: &mut [u8], channel: u32, sequence: u64) {
+pub fn write(payload: &mut [u8], channel: u32, sequence: u64, filling: Filling) {
     debug_assert!(payload.len() >= MIN);
     let (head, padding) = payload.split_at_mut(MIN);
     digits(&mut head[..SEQUENCE], sequence);
@@ -22,24 +31,55 @@ pub fn write(payload: &mut [u8], channel: u32, sequence: u64) {
     digits(&mut head[SEQUENCE + 1..], channel.into());
     if let Some((dash, padding)) = padding.split_first_mut() {
         *dash = b'-';
-        padding.fill(letter(channel, sequence));
+        match filling {
+            Filling::Letter => padding.fill(letter(channel, sequence)),
+            Filling::Words => words(padding, channel, sequence),
+        }
     }
 }
 
 /// The sequence number of a whole and unchanged message of `channel` and `size`.
-pub fn read(payload: &[u8], channel: u32, size: usize) -> Option<u64> {
+pub fn read(payload: &[u8], channel: u32, size: usize, filling: Filling) -> Option<u64> {
     if payload.len() != size {
         return None;
     }
     let number = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse::<u64>().ok();
     let sequence = number(payload.get(..SEQUENCE)?)?;
     let mut expected = vec![0; size];
-    write(&mut expected, channel, sequence);
+    write(&mut expected, channel, sequence, filling);
     (payload == expected).then_some(sequence)
 }
 
 fn letter(channel: u32, sequence: u64) -> u8 {
     b'a' + ((sequence + u64::from(channel)) % 26) as u8
+}
+
+/// Words and numbers in an order that no other message has.
+fn words(mut out: &mut [u8], channel: u32, sequence: u64) {
+    const WORDS: [&str; 32] = [
+        "user", "name", "price", "amount", "true", "false", "created", "updated", "order", "item",
+        "status", "open", "closed", "pending", "channel", "message", "hello", "world", "from",
+        "with", "the", "and", "that", "this", "have", "not", "cloud", "blue", "id", "time",
+        "value", "null",
+    ];
+    let mut state = sequence << 20 | u64::from(channel) | 1 << 63;
+    while !out.is_empty() {
+        // Knuth's multiplier; the upper bits are the good ones.
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let number;
+        let word = match state >> 60 {
+            0..4 => {
+                number = format!("{}.", (state >> 40) % 10_000);
+                &number
+            }
+            _ => WORDS[(state >> 50) as usize % WORDS.len()],
+        };
+        let piece = word.bytes().chain(*b"-");
+        let count = out.len().min(word.len() + 1);
+        out.iter_mut().zip(piece).for_each(|(byte, with)| *byte = with);
+        out = &mut out[count..];
+    }
 }
 
 fn digits(out: &mut [u8], mut number: u64) {
@@ -55,24 +95,27 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        for size in [MIN, MIN + 1, 128] {
-            let mut payload = vec![0; size];
-            write(&mut payload, 42, 1_234_567);
-            assert!(payload.starts_with(b"000001234567-000042"));
-            assert_eq!(read(&payload, 42, size), Some(1_234_567));
-            assert_eq!(read(&payload, 43, size), None, "another channel's message");
-            assert_eq!(read(&payload[1..], 42, size), None, "another size");
+        for filling in [Filling::Letter, Filling::Words] {
+            for size in [MIN, MIN + 1, 128] {
+                let mut payload = vec![0; size];
+                write(&mut payload, 42, 1_234_567, filling);
+                assert!(payload.starts_with(b"000001234567-000042"));
+                assert!(payload.iter().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(b)));
+                assert_eq!(read(&payload, 42, size, filling), Some(1_234_567));
+                assert_eq!(read(&payload, 43, size, filling), None, "another channel's message");
+                assert_eq!(read(&payload[1..], 42, size, filling), None, "another size");
+            }
         }
     }
 
     #[test]
     fn any_changed_byte_is_seen() {
         let mut payload = vec![0; 64];
-        write(&mut payload, 7, 99);
+        write(&mut payload, 7, 99, Filling::Letter);
         for at in 0..payload.len() {
             let mut changed = payload.clone();
             changed[at] ^= 1;
-            assert_ne!(read(&changed, 7, 64), Some(99), "byte {at}");
+            assert_ne!(read(&changed, 7, 64, Filling::Letter), Some(99), "byte {at}");
         }
     }
 }

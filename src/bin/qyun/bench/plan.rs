@@ -37,6 +37,7 @@ Examples:
   qyun bench --idle 10000 --server-pid $(pidof qyun)
   qyun bench --handshakes
   qyun bench --packets 1000 --pipeline 1          requests to a program that echoes packets
+  qyun bench --rate 50 --size 1024 --compress
 
 Every subscriber checks every byte of every message: sequence, order, content. Exit code 1 tells of
 any loss, doubling, disorder or corruption. A latency is the time from sending a message, or with
@@ -100,6 +101,9 @@ pub struct Args {
     /// The server's process, to measure its CPU time and memory
     #[arg(long, value_name = "PID")]
     pub server_pid: Option<u32>,
+    /// Subscribers that compress (permessage-deflate); the messages are then made of words
+    #[arg(long, conflicts_with_all = ["idle", "handshakes", "packets"])]
+    pub compress: bool,
     /// Poll without sleeping
     #[arg(long)]
     pub spin: bool,
@@ -146,6 +150,7 @@ pub struct Plan {
     pub pipeline: usize,
     pub concurrency: usize,
     pub server_pid: Option<u32>,
+    pub compress: bool,
     pub spin: bool,
     pub timeout: Duration,
 }
@@ -185,6 +190,7 @@ impl Plan {
             pipeline: args.pipeline,
             concurrency: args.concurrency,
             server_pid: args.server_pid,
+            compress: args.compress,
             spin: args.spin,
             timeout: args.timeout,
         };
@@ -221,6 +227,7 @@ impl Plan {
             Mode::PublishOnly if self.via == Via::Ws => {
                 refuse("--publish ws is not answered: without subscribers nothing can be counted")
             }
+            Mode::PublishOnly if self.compress => refuse("--compress needs subscribers"),
             Mode::Idle(0) => refuse("--idle cannot be 0"),
             Mode::Packets(0) => refuse("--packets cannot be 0"),
             Mode::Packets(_) if self.size > MAX_PACKET_DATA => {
@@ -343,6 +350,8 @@ mod tests {
             "--rate 5 --window 3",
             "--subscribers 0 --publish ws",
             "--subscribers 0 --rate 1",
+            "--subscribers 0 --compress",
+            "--idle 5 --compress",
             "--duration 0",
             "--idle 0",
             "--packets 0",

@@ -8,7 +8,7 @@ use mio::{Events, Poll, Token};
 
 use super::clock::{Clock, Usage};
 use super::latency::Latency;
-use super::payload;
+use super::payload::{self, Filling};
 use super::plan::Plan;
 use super::publisher::{Envelope, Publisher};
 use super::report::{Report, number};
@@ -30,7 +30,7 @@ impl Lane {
     /// Sends until `depth` requests are in flight.
     fn fill(&mut self, depth: usize, message: &mut [u8], now: u64) -> Result<(), Failure> {
         while self.sent_at.len() < depth {
-            payload::write(message, self.channel, self.sequence);
+            payload::write(message, self.channel, self.sequence, Filling::Letter);
             self.publisher.append(&self.envelope, message);
             self.sequence += 1;
             self.sent_at.push_back(now);

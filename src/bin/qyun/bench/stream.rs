@@ -3,12 +3,14 @@
 //! All messages have one size, so what a subscriber receives is one known run of bytes: it is
 //! compared with that run as it comes, many frames at a time, however the reads cut it.
 
-use super::{frame, payload};
+use super::frame;
+use super::payload::{self, Filling};
 
 /// The frames of one channel that some subscriber still has to receive.
 pub struct Stream {
     channel: u32,
     size: usize,
+    filling: Filling,
     frame_len: usize,
     /// Slots less one; the number of slots is a power of two.
     mask: usize,
@@ -28,7 +30,7 @@ pub struct Stream {
 impl Stream {
     /// A channel with up to `in_flight` messages between the first that someone misses and the
     /// last sent.
-    pub fn new(channel: u32, size: usize, in_flight: usize) -> Self {
+    pub fn new(channel: u32, size: usize, filling: Filling, in_flight: usize) -> Self {
         let slots = (in_flight + 1).next_power_of_two();
         let header = frame::header_len(size);
         let frame_len = header + size;
@@ -40,6 +42,7 @@ impl Stream {
         Self {
             channel,
             size,
+            filling,
             frame_len,
             mask: slots - 1,
             frames,
@@ -58,6 +61,11 @@ impl Stream {
     /// The size of each message.
     pub fn size(&self) -> usize {
         self.size
+    }
+
+    /// What the messages are made of.
+    pub fn filling(&self) -> Filling {
+        self.filling
     }
 
     /// The size of each frame.
@@ -90,7 +98,7 @@ impl Stream {
         let slot = self.slot(self.next);
         let end = (slot + 1) * self.frame_len;
         let body = &mut self.frames[end - self.size..end];
-        payload::write(body, self.channel, self.next);
+        payload::write(body, self.channel, self.next, self.filling);
         self.sent_at[slot] = now;
         self.next += 1;
         body
@@ -164,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_message_is_settled_when_the_last_subscriber_has_it() {
-        let mut stream = Stream::new(0, 32, 4);
+        let mut stream = Stream::new(0, 32, Filling::Letter, 4);
         let mut at = [stream.join(), stream.join()];
         for now in 10..13 {
             stream.push(now);
@@ -186,7 +194,7 @@ mod tests {
 
     #[test]
     fn agreement_ends_at_the_first_other_byte_also_across_the_ring() {
-        let mut stream = Stream::new(3, 32, 3);
+        let mut stream = Stream::new(3, 32, Filling::Letter, 3);
         let mut next = stream.join();
         let mut bytes = Vec::new();
         for _ in 0..10 {

@@ -23,11 +23,13 @@ pub struct Target {
     pub authority: String,
     prefix: String,
     timeout: Duration,
+    /// Listeners offer compression.
+    pub compress: bool,
 }
 
 impl Target {
     /// Resolves `host` and takes the first address that accepts a connection.
-    pub fn find(host: &Host, timeout: Duration) -> Result<Self, Failure> {
+    pub fn find(host: &Host, timeout: Duration, compress: bool) -> Result<Self, Failure> {
         if host.is_secure() {
             return Err(Failure::usage(format!("host '{host}': the load generator speaks no TLS")));
         }
@@ -45,7 +47,7 @@ impl Target {
             match std::net::TcpStream::connect_timeout(&address, timeout) {
                 Ok(_) => {
                     let prefix = format!("bench-{}", std::process::id());
-                    return Ok(Self { address, authority, prefix, timeout });
+                    return Ok(Self { address, authority, prefix, timeout, compress });
                 }
                 Err(error) => last = error.to_string(),
             }
