@@ -16,7 +16,7 @@ use super::dial::dial;
 use super::frame::{self, Parsed};
 use super::latency::Latency;
 use super::outbox::Outbox;
-use super::payload;
+use super::payload::{self, Filling};
 use super::plan::Plan;
 use super::report::{Report, number};
 use super::target::Target;
@@ -65,7 +65,7 @@ impl Asker {
         now: u64,
     ) -> Result<(), Failure> {
         while self.asked.len() < depth {
-            payload::write(message, self.number, self.next);
+            payload::write(message, self.number, self.next, Filling::Letter);
             let whole = Packet { protocol: PROTOCOL, sn: sn(self.next), data: message };
             packet.clear();
             packet.extend_from_slice(&whole.header().map_err(|e| Failure::failed(e.to_string()))?);
@@ -126,7 +126,7 @@ impl Asker {
         let at = self.asked.iter().position(|asked| sn(asked.sequence) == packet.sn);
         let asked = at.and_then(|at| self.asked.remove(at));
         let asked = asked.ok_or_else(|| wrong("what it was not asked"))?;
-        let sequence = payload::read(packet.data, self.number, size);
+        let sequence = payload::read(packet.data, self.number, size, Filling::Letter);
         match packet.protocol == PROTOCOL && sequence == Some(asked.sequence) {
             true => Ok(asked),
             false => Err(wrong("with something else than it was sent")),
