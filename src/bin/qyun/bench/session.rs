@@ -13,7 +13,7 @@ use super::dial::dial;
 use super::frame::{self, Parsed};
 use super::latency::Latency;
 use super::outbox::Outbox;
-use super::payload;
+use super::payload::{self, Filling};
 use super::plan::Plan;
 use super::report::{Report, number};
 use super::target::Target;
@@ -180,7 +180,7 @@ impl<'a> Session<'a> {
         for client in &mut self.clients[subscribers..] {
             let Role::Publisher { next, sent_at } = &mut client.role else { continue };
             while sent_at.len() < window && self.expected.len() < window {
-                payload::write(&mut self.message, 0, *next);
+                payload::write(&mut self.message, 0, *next, Filling::Letter);
                 let text = std::str::from_utf8(&self.message).unwrap_or_default();
                 let channel = &self.channel;
                 let request = format!(
