@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::path::Path;
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::kit::{Folder, Ran, Running, Server, exchange, qyun, run, run_in};
@@ -45,10 +45,6 @@ impl Daemon {
         let mut all = args.to_vec();
         all.extend(["--pid-file", &self.pid_file]);
         run(&all)
-    }
-
-    fn is_running(&self) -> bool {
-        test_kill_process(self.pid()).is_ok()
     }
 }
 
@@ -137,9 +133,8 @@ fn a_second_one_is_refused_and_the_first_goes_on() {
 fn a_stale_pid_file_is_seen_as_what_it_is() {
     let mut daemon = Daemon::start(&[]);
     kill_process(daemon.pid(), Signal::KILL).unwrap();
-    while daemon.is_running() {
-        std::thread::yield_now();
-    }
+    // The lock goes with the process.
+    while daemon.run(&["status"]).code == 0 {}
     assert!(daemon.folder.has("qyun.pid") && daemon.folder.has("qyun.sock"));
     let told = daemon.run(&["status"]).ends_with(3);
     let stale = format!("the file was left by process {}", daemon.told["pid"]);
