@@ -557,6 +557,61 @@ fn what_waits_for_slow_handlers_is_bounded_and_nothing_is_lost() {
 }
 
 #[test]
+fn who_is_not_read_because_handlers_are_busy_is_not_taken_for_dead() {
+    let server = server(&[
+        ("shards", "1"),
+        ("delivery_threads", "1"),
+        ("delivery_bytes", "1000"),
+        ("ping_interval_ms", "40"),
+        ("pong_wait_ms", "500"),
+    ]);
+    server.service().create_channel("clock").unwrap();
+    let (to, told) = channel();
+    let (open, opened) = channel::<()>();
+    let opened = Mutex::new(opened);
+    packets(&server).on_packet(1, Mode::Thread, move |incoming| {
+        let _ = opened.lock().unwrap().recv();
+        to.send(incoming.data.len()).unwrap();
+    });
+    let mut client = Client::join(server.local_addr(), "uid=1");
+    client.send(1, 0, &[0; 2000]);
+    until("the handlers are busy", || server.service().delivery().is_busy());
+    // It answers the pings, and nobody reads that.
+    client.0.send_frame(0x8a, b"");
+    client.send(1, 0, b"waits");
+    // Who says nothing at all is closed, twice over: so long it went on.
+    for _ in 0..2 {
+        let mut silent = Raw::websocket(server.local_addr(), "/channel/listen/clock");
+        assert_eq!(silent.message().close_code(), Some(3012));
+    }
+    drop(open);
+    assert_eq!((next(&told), next(&told)), (2000, 5));
+    let target = connection(&server, "1-0--");
+    packets(&server).send(&target, 2, b"still there").unwrap();
+    assert_eq!(client.receive().2, b"still there");
+}
+
+#[test]
+fn a_callback_may_stop_the_server() {
+    for (mode, waits) in [(Mode::Thread, true), (Mode::Inline, false)] {
+        let server = Arc::new(server(&[]));
+        let inside = Arc::downgrade(&server);
+        let (to, told) = channel();
+        packets(&server).on_packet(1, mode, move |_| {
+            let server = inside.upgrade().unwrap();
+            server.stop(Duration::ZERO);
+            // What it waited for is gone, unless that is this very thread.
+            to.send(server.service().registry().is_empty()).unwrap();
+        });
+        let mut client = Client::join(server.local_addr(), "uid=1");
+        client.send(1, 0, b"");
+        assert_eq!(next(&told), waits, "{mode:?}");
+        server.stop(Duration::ZERO);
+        assert!(server.service().registry().is_empty());
+    }
+}
+
+#[test]
 fn stopping_tells_every_connection_and_ends_every_request() {
     let server = server(&[]);
     let (to, told) = channel();

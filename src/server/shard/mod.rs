@@ -307,17 +307,19 @@ impl Shard {
                 return;
             }
         }
-        let Some(conn) = self.conns.get(token) else { return };
+        let Some(conn) = self.conns.get_mut(token) else { return };
         if conn.dead {
             return;
         }
-        if let Lane::Peer(peer) = &conn.lane
-            && peer.endpoint.handler.is_busy()
-        {
-            self.held_back = true;
-            self.again.push(token);
-            return;
+        if let Lane::Peer(peer) = &mut conn.lane {
+            peer.held_back = peer.endpoint.handler.is_busy();
+            if peer.held_back {
+                self.held_back = true;
+                self.again.push(token);
+                return;
+            }
         }
+        let Some(conn) = self.conns.get(token) else { return };
         // Who asks more than it reads the answers of would end as a slow reader.
         if self.is_behind(conn) {
             if let Some(conn) = self.conns.get_mut(token) {

@@ -30,6 +30,8 @@ pub(super) struct Peer {
     pub everyone: Place,
     /// Its places in the channels it is in, by channel number.
     pub places: HashMap<u64, Place>,
+    /// Something came and is not read, because the handler is busy.
+    pub held_back: bool,
     /// Frames of this round that are its alone.
     pending: Vec<u8>,
     /// When to ping, or, while a pong is awaited, when that is late.
@@ -55,6 +57,7 @@ impl Peer {
             connection,
             everyone,
             places: HashMap::new(),
+            held_back: false,
             pending: Vec::new(),
             ping_at,
             progress_at: now,
@@ -260,7 +263,9 @@ impl Shard {
         let queued = conn.queued();
         let (awaiting_pong, paused) = (conn.awaiting_pong, conn.paused);
         let Lane::Peer(peer) = &mut conn.lane else { return };
-        if peer.heartbeat_at(now) <= now {
+        // A sign of life may wait behind what is not read yet; the write wait goes on.
+        let unread = paused || peer.held_back;
+        if peer.heartbeat_at(now) <= now && !unread {
             self.close_websocket(token, close::NO_HEARTBEAT, "no heartbeat");
             return;
         }
@@ -275,8 +280,7 @@ impl Shard {
             return;
         }
         if peer.ping_at <= now {
-            // A pong may wait behind requests that are not read yet; the write wait goes on.
-            if awaiting_pong && !paused {
+            if awaiting_pong && !unread {
                 self.close_websocket(token, close::NO_PONG, "no pong");
                 return;
             }
