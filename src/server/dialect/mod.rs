@@ -116,7 +116,7 @@ pub trait Handler: Send + Sync + 'static {
     fn ponged(&self, _connection: &Arc<Connection>) {}
 
     /// The socket ended. True when the handler sees to the rest itself: `closing` and `closed` are
-    /// not called, and it calls [`Service::forget`] once its program, on another thread, has been
+    /// not called, and it calls `Service::forget` once its program, on another thread, has been
     /// told that the connection is closing. Until then the connection stays registered, and what is
     /// sent to it goes nowhere.
     fn ends_later(
