@@ -1031,6 +1031,7 @@ inline outcome<void> stop_listening(std::string_view host, std::string_view chan
 
 #include "qyun_host.hpp"
 #include "qyun_packet.hpp"
+#include "qyun_packet_client.hpp"
 #include "qyun_rpc.hpp"
 #include "qyun_socket.hpp"
 

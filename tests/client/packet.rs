@@ -319,7 +319,7 @@ fn what_is_no_packet_or_too_large_closes_the_connection() {
     assert_eq!(told.recv_timeout(LONG).unwrap(), "established");
     link.send_packet(1, 0, &vec![0; 512 * 1024 - 13]);
     assert_eq!(link.read_close().0, 1009);
-    drop(peer.accept());
+    let _link = peer.accept();
     client.connect(LONG).unwrap();
     let error = client.send(1, &vec![0; 512 * 1024 - 13]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge);

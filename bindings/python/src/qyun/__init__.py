@@ -62,6 +62,13 @@ from ._packet import (
     Reply,
     Response,
 )
+from ._packet_client import (
+    ClientPacket,
+    PacketClient,
+    PacketClientCounters,
+    PacketClientEvent,
+    PacketClientEventType,
+)
 from ._rpc import RpcCall, RpcError, RpcReply
 from ._server import Server
 from ._socket import Data, Disconnection, Socket, SocketCounters, SocketState
@@ -90,6 +97,7 @@ __all__ = [
     "ChannelNotFound",
     "Client",
     "ClientCounters",
+    "ClientPacket",
     "ClientState",
     "Closed",
     "Closure",
@@ -120,6 +128,10 @@ __all__ = [
     "Option",
     "OptionValue",
     "Packet",
+    "PacketClient",
+    "PacketClientCounters",
+    "PacketClientEvent",
+    "PacketClientEventType",
     "PacketCounters",
     "PacketData",
     "PacketEvent",

@@ -106,6 +106,26 @@ def _on_pull(connection: int, channel: int, number: int) -> None:
         target(connection, channel)
 
 
+def _on_client_packet(
+    protocol: int, data: int | None, size: int, reply: int | None, number: int
+) -> None:
+    target = _table.get(number)
+    if target is not None:
+        target(protocol, _native.bytes_at(data, size) if data else b"", reply)
+
+
+def _on_client_event(event: Any, number: int) -> None:
+    target = _table.get(number)
+    if target is not None:
+        target(event.contents)
+
+
+def _on_client_pull(channel: int, number: int) -> None:
+    target = _table.get(number)
+    if target is not None:
+        target(channel)
+
+
 def _on_response(status: int, response: int | None, number: int) -> None:
     target = _table.get(number)
     if target is not None:
@@ -175,6 +195,9 @@ on_log = _native.LOG_CALLBACK(_on_log)
 on_packet = _native.PACKET_CALLBACK(_on_packet)
 on_packet_event = _native.PACKET_EVENT_CALLBACK(_on_packet_event)
 on_pull = _native.PULL_CALLBACK(_on_pull)
+on_client_packet = _native.PACKET_CLIENT_CALLBACK(_on_client_packet)
+on_client_event = _native.PACKET_CLIENT_EVENT_CALLBACK(_on_client_event)
+on_client_pull = _native.PACKET_CLIENT_PULL_CALLBACK(_on_client_pull)
 on_response = _native.RESPONSE_CALLBACK(_on_response)
 on_rpc = _native.RPC_CALLBACK(_on_rpc)
 on_drop = _native.DROP_CALLBACK(_on_drop)

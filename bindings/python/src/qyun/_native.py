@@ -243,6 +243,59 @@ RPC_CALLBACK = CFUNCTYPE(None, c_void_p, c_void_p, c_void_p, c_size_t, c_void_p,
 CHANNEL_VISITOR = CFUNCTYPE(None, POINTER(ChannelInfo), c_void_p)
 
 
+class PacketIdentity(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("uid", c_char_p),
+        ("device", c_char_p),
+        ("source", c_char_p),
+        ("version", c_char_p),
+        ("charset", c_char_p),
+        ("type", c_uint32),
+        ("reserved", c_uint32),
+    ]
+
+
+class PacketClientEvent(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("event", c_int32),
+        ("code", c_int32),
+        ("will_reconnect", c_int32),
+        ("reserved", c_int32),
+        ("reason", c_void_p),
+        ("reason_len", c_size_t),
+        ("old_ip", c_void_p),
+        ("old_ip_len", c_size_t),
+        ("new_ip", c_void_p),
+        ("new_ip_len", c_size_t),
+        ("ts", c_int64),
+    ]
+
+
+class PacketClientCounters(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("packets_in", c_uint64),
+        ("packets_out", c_uint64),
+        ("bytes_in", c_uint64),
+        ("bytes_out", c_uint64),
+        ("received", c_uint64),
+        ("unhandled", c_uint64),
+        ("dropped", c_uint64),
+        ("unsent", c_uint64),
+        ("reconnects", c_uint64),
+        ("in_flight", c_uint64),
+        ("timed_out", c_uint64),
+        ("late", c_uint64),
+    ]
+
+
+PACKET_CLIENT_CALLBACK = CFUNCTYPE(None, c_uint32, c_void_p, c_size_t, c_void_p, c_void_p)
+PACKET_CLIENT_EVENT_CALLBACK = CFUNCTYPE(None, POINTER(PacketClientEvent), c_void_p)
+PACKET_CLIENT_PULL_CALLBACK = CFUNCTYPE(None, c_uint32, c_void_p)
+
+
 class SocketCallbacks(ctypes.Structure):
     _fields_ = [
         ("struct_size", c_size_t),
@@ -462,6 +515,45 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "qy_rpc_reply_result": (c_int32, [c_void_p, c_char_p, c_size_t]),
     "qy_rpc_reply_error": (c_int32, [c_void_p, c_char_p, c_char_p]),
     "qy_rpc_reply_free": (None, [c_void_p]),
+    "qy_packet_client_open": (
+        c_int32, [c_char_p, POINTER(PacketIdentity), c_void_p, _OUT],
+    ),
+    "qy_packet_client_on_packet": (
+        c_int32,
+        [c_void_p, c_uint32, c_int32, PACKET_CLIENT_CALLBACK, c_void_p, DROP_CALLBACK],
+    ),
+    "qy_packet_client_on_event": (
+        c_int32, [c_void_p, c_int32, PACKET_CLIENT_EVENT_CALLBACK, c_void_p, DROP_CALLBACK],
+    ),
+    "qy_packet_client_on_pull": (
+        c_int32, [c_void_p, c_uint32, PACKET_CLIENT_PULL_CALLBACK, c_void_p, DROP_CALLBACK],
+    ),
+    "qy_packet_client_connect": (c_int32, [c_void_p, c_uint32]),
+    "qy_packet_client_disconnect": (c_int32, [c_void_p, c_int32, c_char_p]),
+    "qy_packet_client_state": (c_int32, [c_void_p, POINTER(c_int32)]),
+    "qy_packet_client_counters_get": (c_int32, [c_void_p, POINTER(PacketClientCounters)]),
+    "qy_packet_client_last_error": (c_int32, [c_void_p, *_TEXT_OUT]),
+    "qy_packet_client_send": (c_int32, [c_void_p, c_uint32, c_char_p, c_size_t]),
+    "qy_packet_client_request": (
+        c_int32, [c_void_p, c_uint32, c_char_p, c_size_t, c_uint32, _OUT],
+    ),
+    "qy_packet_client_request_async": (
+        c_int32,
+        [
+            c_void_p, c_uint32, c_char_p, c_size_t, c_uint32, c_int32, RESPONSE_CALLBACK,
+            c_void_p, DROP_CALLBACK,
+        ],
+    ),
+    "qy_packet_client_signal_pull": (c_int32, [c_void_p, c_uint32]),
+    "qy_packet_client_set": (c_int32, [c_void_p, c_char_p, c_char_p, c_size_t]),
+    "qy_packet_client_get": (
+        c_int32, [c_void_p, c_char_p, c_void_p, c_size_t, POINTER(c_size_t)],
+    ),
+    "qy_packet_client_remove": (c_int32, [c_void_p, c_char_p]),
+    "qy_packet_client_increment": (c_int32, [c_void_p, c_char_p, c_int64, POINTER(c_int64)]),
+    "qy_packet_client_close": (c_int32, [c_void_p]),
+    "qy_packet_client_close_wait": (c_int32, [c_void_p, c_uint32]),
+    "qy_packet_client_free": (None, [c_void_p]),
     "qy_socket_open": (
         c_int32,
         [

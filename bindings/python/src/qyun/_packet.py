@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import enum
+import functools
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, Union
 
 from . import _callbacks, _native
@@ -120,7 +121,7 @@ class Reply:
         given."""
         body = raw(data)
         chosen = self._protocol if protocol is None else protocol
-        check(lib.qy_reply_send(self._handle, _u32(chosen, "protocol"), body, len(body)))
+        check(lib.qy_reply_send(self._handle, u32(chosen, "protocol"), body, len(body)))
 
 
 class Packet:
@@ -147,10 +148,34 @@ PacketHandler = Callable[[Packet], Union[PacketData, None]]
 ResponseHandler = Callable[[Union[Response, Exception]], object]
 
 
-def _u32(number: int, what: str) -> int:
+def u32(number: int, what: str) -> int:
+    """A number that C takes as one of 32 bits."""
     if not 0 <= number <= 0xFFFF_FFFF:
         raise InvalidArgument(f"{what} cannot be {number}: it is 0 to {0xFFFF_FFFF}")
     return number
+
+
+async def awaited(start: Callable[[ResponseHandler], None]) -> Response:
+    """What a request ends with that `start` makes and whose end its argument is told."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Response] = loop.create_future()
+
+    def settle(got: Response | Exception) -> None:
+        if answer.done():  # cancelled
+            return
+        if isinstance(got, Exception):
+            answer.set_exception(got)
+        else:
+            answer.set_result(got)
+
+    def ended(got: Response | Exception) -> None:
+        try:
+            loop.call_soon_threadsafe(settle, got)
+        except RuntimeError:  # the loop is closed: nobody waits
+            pass
+
+    start(ended)
+    return await answer
 
 
 class PacketConnection:
@@ -179,7 +204,7 @@ class PacketConnection:
         body = raw(data)
         check(
             lib.qy_connection_send_packet(
-                self._handle, _u32(protocol, "protocol"), body, len(body)
+                self._handle, u32(protocol, "protocol"), body, len(body)
             )
         )
 
@@ -194,7 +219,7 @@ class PacketConnection:
         check(
             lib.qy_connection_request(
                 self._handle,
-                _u32(protocol, "protocol"),
+                u32(protocol, "protocol"),
                 body,
                 len(body),
                 milliseconds(timeout),
@@ -219,7 +244,7 @@ class PacketConnection:
             callback(response_at(response) if response else _native.error(status))
 
         body = raw(data)
-        number = _u32(protocol, "protocol")
+        number = u32(protocol, "protocol")
         check(
             lib.qy_connection_request_async(
                 self._handle,
@@ -238,30 +263,12 @@ class PacketConnection:
         self, protocol: int, data: PacketData = b"", timeout: float | None = None
     ) -> Response:
         """:meth:`request` for asyncio."""
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Response] = loop.create_future()
-
-        def settle(got: Response | Exception) -> None:
-            if answer.done():  # cancelled
-                return
-            if isinstance(got, Exception):
-                answer.set_exception(got)
-            else:
-                answer.set_result(got)
-
-        def ended(got: Response | Exception) -> None:
-            try:
-                loop.call_soon_threadsafe(settle, got)
-            except RuntimeError:  # the loop is closed: nobody waits
-                pass
-
-        self.request_async(protocol, data, timeout, ended)
-        return await answer
+        return await awaited(functools.partial(self.request_async, protocol, data, timeout))
 
     def signal_pull(self, channel: int) -> None:
         """Makes the handler of a pull channel run for this connection: once, however often it is
         signalled before that run begins."""
-        check(lib.qy_connection_signal_pull(self._handle, _u32(channel, "channel")))
+        check(lib.qy_connection_signal_pull(self._handle, u32(channel, "channel")))
 
 
 class PacketServer:
@@ -284,7 +291,7 @@ class PacketServer:
         server's option `delivery_threads` is 1. `inline` calls it on the thread that reads the
         connection, where it must not block.
         """
-        number = _u32(protocol, "protocol")
+        number = u32(protocol, "protocol")
         if handler is None:
             nothing = (PACKET_CALLBACK(), None, DROP_CALLBACK())
             return check(lib.qy_server_on_packet(self._handle, number, DELIVER_THREAD, *nothing))
@@ -345,7 +352,7 @@ class PacketServer:
     ) -> None:
         """Has `handler(connection, channel)` called after :meth:`Connection.signal_pull`, in place of
         the one before; None removes it."""
-        number = _u32(channel, "channel")
+        number = u32(channel, "channel")
         if handler is None:
             nothing = (PULL_CALLBACK(), None, DROP_CALLBACK())
             return check(lib.qy_server_on_pull(self._handle, number, *nothing))
