@@ -17,6 +17,7 @@ mod process;
 #[allow(dead_code)]
 #[path = "../server/kit.rs"]
 mod raw;
+mod registry;
 mod reload;
 mod slow;
 mod soak;
