@@ -12,6 +12,20 @@ static qy_socket *socket_new(const char *host) {
   return socket;
 }
 
+static gate opened = GATE, dropped = GATE;
+static qy_connection *connection;
+
+static void on_open(qy_connection *lent, void *user_data) {
+  (void)user_data;
+  CHECK_OK(qy_connection_clone(lent, &connection));
+  gate_pass(&opened);
+}
+
+static void on_drop(void *user_data) {
+  (void)user_data;
+  gate_pass(&dropped);
+}
+
 static void in_child(qy_options *options, qy_server *server, qy_client *client,
                      qy_subscription *subscription, qy_socket *socket) {
   char text[64];
@@ -24,6 +38,11 @@ static void in_child(qy_options *options, qy_server *server, qy_client *client,
   CHECK_STATUS(qy_server_publish(server, "test", QY_TEXT, "x", 1, &at), QY_ERR_FORKED);
   CHECK(at.epoch == 0 && at.offset == 0);
   check_error("make a new one after fork");
+  CHECK_STATUS(qy_connection_send(connection, QY_TEXT, "x", 1), QY_ERR_FORKED);
+  CHECK_STATUS(qy_connection_id(connection, text, sizeof text, NULL), QY_ERR_FORKED);
+  CHECK_STATUS(qy_server_broadcast(server, NULL, QY_TEXT, "x", 1, NULL), QY_ERR_FORKED);
+  CHECK_STATUS(qy_server_unhandle_wait(server, "/h", 1000), QY_ERR_FORKED);
+  qy_connection_free(connection);
   CHECK_STATUS(qy_server_stop(server, 1000), QY_ERR_FORKED);
   CHECK_STATUS(qy_server_last_error(server, text, sizeof text, NULL), QY_ERR_FORKED);
   CHECK_STATUS(qy_client_publish(client, "test", QY_TEXT, "x", 1, NULL), QY_ERR_FORKED);
@@ -74,10 +93,25 @@ int main(void) {
   CHECK_OK(qy_send_message(host, "test", "before"));
   expect(subscription, QY_EVENT_MESSAGE, "before");
 
+  qy_endpoint_callbacks callbacks = {0};
+  callbacks.struct_size = sizeof callbacks;
+  callbacks.open = on_open;
+  CHECK_OK(qy_server_handle(server, "/h", NULL, &callbacks, QY_DELIVER_THREAD, NULL, on_drop));
+  int peer = raw_websocket(server, "/h");
+  CHECK(gate_reached(&opened, 1));
+
   pid_t child = fork();
   if (child == 0) in_child(options, server, client, subscription, socket);
   CHECK(waitpid(child, &status, 0) == child);
   CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+
+  CHECK(gate_count(&dropped) == 0);
+  CHECK_OK(qy_connection_send(connection, QY_TEXT, "not forked", 10));
+  raw_expect(peer, "not forked");
+  CHECK_OK(qy_server_unhandle_wait(server, "/h", PATIENCE_MS));
+  CHECK(gate_count(&dropped) == 1);
+  qy_connection_free(connection);
+  close(peer);
 
   CHECK_OK(qy_client_publish(client, "test", QY_TEXT, "after", 5, NULL));
   expect(subscription, QY_EVENT_MESSAGE, "after");
