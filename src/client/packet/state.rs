@@ -224,15 +224,15 @@ impl State {
 
     /// Hands a message or request to what is registered for its protocol id.
     fn dispatch(&self, packet: &Packet<'_>, bytes: &Bytes) -> Verdict {
+        // Before it is handed on: whoever was told of it finds it counted.
+        self.received.fetch_add(1, Ordering::Relaxed);
         let Some((mode, function)) = self.desk.handler(packet.protocol) else {
-            self.received.fetch_add(1, Ordering::Relaxed);
             self.unhandled.fetch_add(1, Ordering::Relaxed);
             return Verdict::Taken;
         };
         let reply = (packet.sn != 0).then(|| self.reply(packet)).flatten();
         let data = bytes.slice(HEADER..);
         if mode == Mode::Inline {
-            self.received.fetch_add(1, Ordering::Relaxed);
             let protocol = packet.protocol;
             let incoming = PacketIncoming { protocol, data: &data, reply: reply.as_ref() };
             self.desk.packet(&function, &incoming);
@@ -243,12 +243,13 @@ impl State {
             let stretched = self.max_messages.saturating_mul(STRETCH);
             let blocked = self.blocked.load(Ordering::Relaxed) > 0;
             if !blocked || self.inbox.messages() >= stretched {
+                // It comes again.
+                self.received.fetch_sub(1, Ordering::Relaxed);
                 let kind = MessageKind::Binary;
                 return Verdict::Full(SocketEvent::Message { kind, data: bytes.clone() });
             }
             self.inbox.force(job);
         }
-        self.received.fetch_add(1, Ordering::Relaxed);
         Verdict::Taken
     }
 
