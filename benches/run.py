@@ -58,6 +58,9 @@ SESSION_CASES = [
      "--dialect session --subscribers 0 --publishers 8", [("publishes_per_s", "publishes/s")]),
     ("session-fanout", "1,000 sessions subscribe, 64 in flight", "--dialect session",
      [("deliveries_per_s", "deliveries/s")]),
+    ("session-10k", "10,000 sessions subscribe, 4 in flight",
+     "--dialect session --subscribers 10000 --window 4",
+     [("deliveries_per_s", "deliveries/s"), ("latency_us.p99", "µs p99")]),
 ]
 
 # Subscribers that compress. The bare loop compresses for each of them, as servers do that have a

@@ -21,7 +21,7 @@ def tell(**what):
 
 @endpoint.check_origin
 def check_origin(upgrade, origin):
-    return origin == "https://good.example"
+    return origin in ("https://good.example", f"http://127.0.0.1:{server.port}")
 
 
 @endpoint.on_connect
@@ -39,6 +39,8 @@ def opened(connection):
 
 @endpoint.on_message
 def message(connection, data):
+    if data == "kick me":
+        return connection.close(4002, "as you wish")
     connection.send(data)
 
 

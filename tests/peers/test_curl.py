@@ -121,7 +121,7 @@ def test_health_list_and_info(server: Server) -> None:
 
 
 def test_what_is_not_there(server: Server) -> None:
-    for path in ["/", "/channel", "/nothing", "/channel/send/a/b/c", "/channel/create/a/b"]:
+    for path in ["/channel", "/nothing", "/channel/send/a/b/c", "/channel/create/a/b"]:
         status, body = curl(server, path)
         assert (status, json.loads(body)["status"]) == (404, "error"), path
     assert curl(server, "/channel/send/test/x", "-X", "PUT")[0] == 405

@@ -1,4 +1,4 @@
-"""A program behind a path, and its clients: Node's ws and Python's websockets."""
+"""A program behind a path, and its clients: Node's ws, Chromium and Python's websockets."""
 
 from __future__ import annotations
 
@@ -206,3 +206,20 @@ def test_node_hears_and_is_refused() -> None:
             assert node.stdout.read().splitlines() == lines
             assert node.wait(20) == 0
         assert program.hears("gone")["code"] == 1000
+
+
+def test_a_page_is_a_client_as_well() -> None:
+    with hosting() as program:
+        command = ["node", str(HERE / "host_browser.mjs"), program.url]
+        done = subprocess.run(command, text=True, timeout=55, capture_output=True)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == {
+            "refused": 1006,  # a page is not told the status
+            "text": "青云",
+            "empty": "",
+            "bytes": [0, 255, 128],
+            "large": 200_000,
+            "closed": {"code": 4002, "reason": "as you wish", "wasClean": True},
+        }
+        assert program.hears("open")["id"] == "page"
+        assert program.hears("gone") == {"event": "gone", "id": "page", "code": 4002, "by": "PROGRAM"}
