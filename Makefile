@@ -119,7 +119,9 @@ demo:
 check:
 	.ci/check
 
-bench: stage
+bench:
+	.ci/setup bench
+	$(MAKE) --no-print-directory stage
 	python3 benches/run.py --prefix $(STAGE) $(BENCH)
 
 clean:
