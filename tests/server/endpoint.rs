@@ -395,6 +395,33 @@ fn a_member_gets_what_is_published_while_it_is_one() {
 }
 
 #[test]
+fn a_batch_keeps_the_order_of_channels_and_of_what_is_sent_between() {
+    let server = server(&[("shards", "1")]);
+    let service = server.service();
+    let (_, told) = endpoint(&server, "/a", &[]);
+    let mut raw = Raw::websocket(server.local_addr(), "/a?id=1");
+    opened(&told);
+    let names: Vec<_> = (0..20).map(|n| format!("c{n}")).collect();
+    for name in &names {
+        service.create_channel(name).unwrap();
+        service.join("1", name).unwrap();
+    }
+    // Without a pause, so that many of them are in one batch.
+    for round in 0..200 {
+        for name in &names {
+            service.publish(name, MessageKind::Text, format!("{name} {round}").as_bytes()).unwrap();
+        }
+        service.send_to("1", MessageKind::Text, format!("sent {round}").as_bytes()).unwrap();
+    }
+    for round in 0..200 {
+        for name in &names {
+            assert_eq!(raw.message(), Frame::text(&format!("{name} {round}")));
+        }
+        assert_eq!(raw.message(), Frame::text(&format!("sent {round}")));
+    }
+}
+
+#[test]
 fn a_group_lives_as_long_as_its_members() {
     let server = server(&[("shards", "2")]);
     let service = server.service();

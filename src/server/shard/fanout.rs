@@ -40,6 +40,7 @@ impl Shard {
                     let slot = channel.slot(self.id);
                     if let Some(local) = self.locals.get_mut(slot as usize) {
                         if local.pending.is_empty() {
+                            local.turn = touched.len() as u32;
                             touched.push(slot);
                         }
                         local.pending.push((offset, message));
@@ -98,6 +99,8 @@ impl Shard {
         slots.retain(|&slot| {
             self.locals.get(slot as usize).is_some_and(|local| !local.pending.is_empty())
         });
+        // As they would be without it.
+        slots.sort_unstable_by_key(|&slot| self.locals.get(slot as usize).map(|local| local.turn));
         for slot in slots {
             self.fan_out_channel(slot);
         }

@@ -15,6 +15,8 @@ pub(super) struct Local {
     pub channel: Arc<Channel>,
     /// Messages of this round, in order.
     pub pending: Vec<(u64, Message)>,
+    /// While there are any: which of the round's channels this was, by their first messages.
+    pub turn: u32,
     /// Bit n: list n is not empty, or, from bit [`LISTS`] on, that of those who compress. Most
     /// channels have one list, and the others are not touched.
     occupied: u16,
@@ -87,6 +89,7 @@ impl Local {
         Self {
             channel,
             pending: Vec::new(),
+            turn: 0,
             occupied: 0,
             joining: false,
             lists: Default::default(),
