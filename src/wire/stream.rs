@@ -6,19 +6,23 @@
 //! | packet | bytes |
 //! |---|---|
 //! | request (client → server) | `op` u8, `flags` u8, `name_len` u16, `id` u32, then the name, then the payload |
-//! | reply (server → client) | `0x81`, 0, `status` u16, `id` u32, `channel` u64, `epoch` u64, `offset` u64, then an error text |
+//! | reply (server → client) | `0x81`, `flags` u8, `status` u16, `id` u32, `channel` u64, `epoch` u64, `offset` u64, then an error text |
 //! | message (server → client) | `0x82`, `flags` u8, 0 u16, 0 u32, `channel` u64, `offset` u64, then the payload |
 //! | gone (server → client) | `0x83`, 0, 0 u16, 0 u32, `channel` u64: the channel was deleted |
 //!
-//! `op`: 1 subscribe, 2 unsubscribe, 3 publish. `flags` bit 0: the payload is binary, not text.
+//! `op`: 1 subscribe, 2 unsubscribe, 3 publish, 4 resume. `flags` bit 0: of a publish and a message
+//! that the payload is binary, not text; of the reply to a resume that everything was recovered.
 //! `id`: chosen by the client; the reply carries it; 0 asks for no reply unless the request fails.
 //! `status`: 0 is success, otherwise the HTTP status that says the same (400, 404, 413).
 //! A publication over the server's limit is answered 413 like any other that fails; one of more than
 //! sixteen times the limit closes the connection (1009) at its header.
 //! `channel`: the server's number for the channel, told by the reply to a subscribe, valid while
 //! the connection lasts. The reply to a subscribe also tells the channel's epoch and the offset of
-//! its last publication: the first message that follows has the next one. The reply to a publish
-//! tells the position that the message got. A message leaves out what is the same for all of them
+//! its last publication: the first message that follows has the next one. A resume is a subscribe
+//! whose payload is the position (`epoch` u64, `offset` u64) of the last message that the client has.
+//! Recovered, the reply tells that very position, and what was published since follows, then what
+//! comes; not recovered, it tells the present position like the reply to a subscribe. The reply to a
+//! publish tells the position that the message got. A message leaves out what is the same for all of them
 //! (name, epoch), so that its bytes are the same for every subscriber.
 
 use super::{MessageKind, Position};
@@ -34,11 +38,14 @@ const REPLY_HEADER: usize = 32;
 const SUBSCRIBE: u8 = 1;
 const UNSUBSCRIBE: u8 = 2;
 const PUBLISH: u8 = 3;
+const RESUME: u8 = 4;
 const REPLY: u8 = 0x81;
 const MESSAGE: u8 = 0x82;
 const GONE: u8 = 0x83;
 
 const BINARY: u8 = 1;
+const RECOVERED: u8 = 1;
+const POSITION: usize = 16;
 
 /// What a client asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +63,8 @@ pub struct Request<'a> {
 pub enum Op<'a> {
     /// Receive what is published from now on.
     Subscribe,
+    /// Receive what was published behind this position, and from now on.
+    Resume(Position),
     /// Receive it no longer.
     Unsubscribe,
     /// Broadcast a message; a text's bytes are not checked here.
@@ -96,16 +105,23 @@ pub struct Reply<'a> {
     pub channel: u64,
     /// See the module's documentation.
     pub position: Position,
+    /// Of a resume: what follows begins right behind the position that was asked for.
+    pub recovered: bool,
     /// What went wrong; empty on success.
     pub error: &'a str,
 }
 
 /// Appends a request. A name over 65,535 bytes cannot be written and is cut; validate names first.
 pub fn encode_request(out: &mut Vec<u8>, request: &Request<'_>) {
+    let since;
     let (op, flags, payload) = match request.op {
         Op::Subscribe => (SUBSCRIBE, 0, &[][..]),
         Op::Unsubscribe => (UNSUBSCRIBE, 0, &[][..]),
         Op::Publish(kind, payload) => (PUBLISH, flags_of(kind), payload),
+        Op::Resume(position) => {
+            since = position_bytes(position);
+            (RESUME, 0, &since[..])
+        }
     };
     let name = request.channel.as_bytes();
     let name = &name[..name.len().min(usize::from(u16::MAX))];
@@ -126,6 +142,9 @@ pub fn decode_request(bytes: &[u8]) -> Option<Request<'_>> {
         SUBSCRIBE if payload.is_empty() => Op::Subscribe,
         UNSUBSCRIBE if payload.is_empty() => Op::Unsubscribe,
         PUBLISH => Op::Publish(kind_of(flags), payload),
+        RESUME if payload.len() == POSITION => {
+            Op::Resume(Position { epoch: word(payload, 0)?, offset: word(payload, 8)? })
+        }
         _ => return None,
     };
     Some(Request { id: u32::from_le_bytes(id), channel: std::str::from_utf8(name).ok()?, op })
@@ -133,12 +152,11 @@ pub fn decode_request(bytes: &[u8]) -> Option<Request<'_>> {
 
 /// Appends a reply.
 pub fn encode_reply(out: &mut Vec<u8>, reply: &Reply<'_>) {
-    out.extend_from_slice(&[REPLY, 0]);
+    out.extend_from_slice(&[REPLY, if reply.recovered { RECOVERED } else { 0 }]);
     out.extend_from_slice(&reply.status.to_le_bytes());
     out.extend_from_slice(&reply.id.to_le_bytes());
     out.extend_from_slice(&reply.channel.to_le_bytes());
-    out.extend_from_slice(&reply.position.epoch.to_le_bytes());
-    out.extend_from_slice(&reply.position.offset.to_le_bytes());
+    out.extend_from_slice(&position_bytes(reply.position));
     out.extend_from_slice(reply.error.as_bytes());
 }
 
@@ -162,26 +180,37 @@ pub fn gone(channel: u64) -> [u8; 16] {
 
 /// Reads what a server sent; `None` when it is not of this protocol.
 pub fn decode_packet(bytes: &[u8]) -> Option<Packet<'_>> {
-    let word =
-        |at: usize| bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
     let head = bytes.first_chunk::<8>()?;
     match head[0] {
         REPLY => Some(Packet::Reply(Reply {
             status: u16::from_le_bytes([head[2], head[3]]),
             id: u32::from_le_bytes([head[4], head[5], head[6], head[7]]),
-            channel: word(8)?,
-            position: Position { epoch: word(16)?, offset: word(24)? },
+            channel: word(bytes, 8)?,
+            position: Position { epoch: word(bytes, 16)?, offset: word(bytes, 24)? },
+            recovered: head[1] & RECOVERED != 0,
             error: std::str::from_utf8(bytes.get(REPLY_HEADER..)?).ok()?,
         })),
         MESSAGE => Some(Packet::Message {
-            channel: word(8)?,
-            offset: word(16)?,
+            channel: word(bytes, 8)?,
+            offset: word(bytes, 16)?,
             kind: kind_of(head[1]),
             payload: bytes.get(MESSAGE_HEADER..)?,
         }),
-        GONE => Some(Packet::Gone { channel: word(8)? }),
+        GONE => Some(Packet::Gone { channel: word(bytes, 8)? }),
         _ => None,
     }
+}
+
+/// The number at `at`, if it is there.
+fn word(bytes: &[u8], at: usize) -> Option<u64> {
+    bytes.get(at..)?.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))
+}
+
+fn position_bytes(position: Position) -> [u8; POSITION] {
+    let mut bytes = [0; POSITION];
+    bytes[..8].copy_from_slice(&position.epoch.to_le_bytes());
+    bytes[8..].copy_from_slice(&position.offset.to_le_bytes());
+    bytes
 }
 
 fn flags_of(kind: MessageKind) -> u8 {
@@ -214,6 +243,15 @@ mod tests {
             message_header(7, 258, MessageKind::Text),
             *b"\x82\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x02\x01\0\0\0\0\0\0"
         );
+        let mut bytes = Vec::new();
+        let since = Position { epoch: 7, offset: 258 };
+        encode_request(&mut bytes, &Request { id: 1, channel: "c", op: Op::Resume(since) });
+        assert_eq!(bytes, b"\x04\0\x01\0\x01\0\0\0c\x07\0\0\0\0\0\0\0\x02\x01\0\0\0\0\0\0");
+        let mut bytes = Vec::new();
+        let reply =
+            Reply { id: 1, channel: 2, position: since, recovered: true, ..Reply::default() };
+        encode_reply(&mut bytes, &reply);
+        assert_eq!(bytes[..16], *b"\x81\x01\0\0\x01\0\0\0\x02\0\0\0\0\0\0\0");
         assert_eq!(gone(5), *b"\x83\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0");
     }
 
@@ -224,6 +262,14 @@ mod tests {
         for cut in 0..request.len() {
             assert_eq!(decode_request(&request[..cut]), None);
         }
+        let mut resume = Vec::new();
+        let op = Op::Resume(Position { epoch: 1, offset: 2 });
+        encode_request(&mut resume, &Request { id: 1, channel: "abc", op });
+        for cut in 0..resume.len() {
+            assert_eq!(decode_request(&resume[..cut]), None);
+        }
+        resume.push(0);
+        assert_eq!(decode_request(&resume), None);
         let mut reply = Vec::new();
         encode_reply(&mut reply, &Reply::default());
         for cut in 0..reply.len() {
@@ -235,9 +281,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn requests_survive_the_wire(id: u32, name in ".{0,80}", body: Vec<u8>, binary: bool) {
+        fn requests_survive_the_wire(
+            id: u32, name in ".{0,80}", body: Vec<u8>, binary: bool, epoch: u64, offset: u64,
+        ) {
             let kind = if binary { MessageKind::Binary } else { MessageKind::Text };
-            for op in [Op::Subscribe, Op::Unsubscribe, Op::Publish(kind, &body)] {
+            let resume = Op::Resume(Position { epoch, offset });
+            for op in [Op::Subscribe, Op::Unsubscribe, Op::Publish(kind, &body), resume] {
                 let request = Request { id, channel: &name, op };
                 let mut bytes = Vec::new();
                 encode_request(&mut bytes, &request);
@@ -247,11 +296,11 @@ mod tests {
 
         #[test]
         fn packets_survive_the_wire(
-            id: u32, status: u16, channel: u64, epoch: u64, offset: u64, error in ".{0,80}",
-            payload: Vec<u8>,
+            id: u32, status: u16, channel: u64, epoch: u64, offset: u64, recovered: bool,
+            error in ".{0,80}", payload: Vec<u8>,
         ) {
             let position = Position { epoch, offset };
-            let reply = Reply { id, status, channel, position, error: &error };
+            let reply = Reply { id, status, channel, position, recovered, error: &error };
             let mut bytes = Vec::new();
             encode_reply(&mut bytes, &reply);
             prop_assert_eq!(decode_packet(&bytes), Some(Packet::Reply(reply)));

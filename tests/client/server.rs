@@ -62,10 +62,28 @@ pub struct State {
     stopping: bool,
 }
 
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 pub struct Channel {
     pub number: u64,
+    pub epoch: u64,
     pub offset: u64,
+    /// The newest publications as stream packets, the oldest first.
+    pub history: VecDeque<Bytes>,
+    /// How many of them are kept.
+    pub keeps: usize,
+}
+
+impl Channel {
+    fn position(&self) -> Position {
+        Position { epoch: self.epoch, offset: self.offset }
+    }
+
+    /// What was published behind `since`, if all of it is kept.
+    fn behind(&self, since: Position) -> Option<Vec<Bytes>> {
+        let missed = usize::try_from(self.offset.checked_sub(since.offset)?).ok()?;
+        let known = self.epoch == since.epoch && missed <= self.history.len();
+        known.then(|| self.history.iter().skip(self.history.len() - missed).cloned().collect())
+    }
 }
 
 /// An open WebSocket.
@@ -142,9 +160,15 @@ impl Server {
     }
 
     pub fn create(&self, name: &str) {
+        self.create_keeping(name, 7, 0);
+    }
+
+    /// Creates a channel with an epoch and a history of so many publications.
+    pub fn create_keeping(&self, name: &str, epoch: u64, keeps: usize) {
         let mut state = self.state();
         let number = state.channels.len() as u64 + 100;
-        state.channels.insert(name.into(), Channel { number, offset: 0 });
+        let channel = Channel { number, epoch, keeps, ..Channel::default() };
+        state.channels.insert(name.into(), channel);
     }
 
     pub fn script(&self, script: impl IntoIterator<Item = Script>) {
@@ -330,7 +354,7 @@ fn contract(state: &mut State, seen: &Seen) -> String {
                 return answer(400, r#"{"status":"error","message":"Channel already exists"}"#);
             }
             let number = state.channels.len() as u64 + 100;
-            state.channels.insert(name, Channel { number, offset: 0 });
+            state.channels.insert(name, Channel { number, epoch: 7, ..Channel::default() });
             answer(200, r#"{"status":"success","message":"created"}"#)
         }
         ("DELETE", ["channel", name]) => match state.channels.remove(&decode(name)) {
@@ -367,14 +391,19 @@ fn sent(position: Option<Position>) -> String {
 fn publish(state: &mut State, name: &str, kind: MessageKind, data: &[u8]) -> Option<Position> {
     let channel = state.channels.get_mut(name)?;
     channel.offset += 1;
-    let Channel { number, offset } = *channel;
+    let (number, position) = (channel.number, channel.position());
     let plain = match kind {
         MessageKind::Text => Message::text(String::from_utf8(data.to_vec()).unwrap()),
         MessageKind::Binary => Message::binary(data.to_vec()),
     };
-    let mut packet = stream::message_header(number, offset, kind).to_vec();
+    let mut packet = stream::message_header(number, position.offset, kind).to_vec();
     packet.extend_from_slice(data);
-    let packet = Message::Binary(Bytes::from(packet));
+    let packet = Bytes::from(packet);
+    channel.history.push_back(packet.clone());
+    if channel.history.len() > channel.keeps {
+        channel.history.pop_front();
+    }
+    let packet = Message::Binary(packet);
     for socket in &state.sockets {
         match &socket.listens {
             Some(channel) if channel == name => socket.send(plain.clone()),
@@ -382,7 +411,7 @@ fn publish(state: &mut State, name: &str, kind: MessageKind, data: &[u8]) -> Opt
             _ => {}
         }
     }
-    Some(Position { epoch: 7, offset })
+    Some(position)
 }
 
 fn converse(
@@ -397,19 +426,25 @@ fn converse(
         }
         let Some(request) = stream::decode_request(&bytes) else { return };
         let mut state = shared.0.lock().unwrap();
-        let known = state.channels.get(request.channel).copied();
+        let known = state.channels.get(request.channel).cloned();
         let mut reply = Reply { id: request.id, ..Reply::default() };
+        let mut missed = Vec::new();
         let word = match request.op {
-            Op::Subscribe => {
-                if let Some(channel) = known {
+            Op::Subscribe | Op::Resume(_) => {
+                if let Some(channel) = &known {
                     reply.channel = channel.number;
-                    reply.position = Position { epoch: 7, offset: channel.offset };
+                    reply.position = channel.position();
+                    if let Op::Resume(since) = request.op
+                        && let Some(behind) = channel.behind(since)
+                    {
+                        (reply.recovered, reply.position, missed) = (true, since, behind);
+                    }
                     socket.topics.lock().unwrap().push(channel.number);
                 }
-                "subscribe"
+                if request.op == Op::Subscribe { "subscribe" } else { "resume" }
             }
             Op::Unsubscribe => {
-                if let Some(channel) = known {
+                if let Some(channel) = &known {
                     socket.topics.lock().unwrap().retain(|number| *number != channel.number);
                 }
                 "unsubscribe"
@@ -433,6 +468,7 @@ fn converse(
             debug_assert!(matches!(stream::decode_packet(&bytes), Some(Packet::Reply(_))));
             socket.send(Message::binary(bytes));
         }
+        missed.into_iter().for_each(|packet| socket.send(Message::Binary(packet)));
         state.asked.push((word, request.channel.to_owned()));
         drop(state);
         shared.1.notify_all();

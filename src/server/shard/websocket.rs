@@ -234,7 +234,7 @@ impl Shard {
 
     fn on_request(&mut self, token: usize, request: &Request<'_>) {
         let answer = match request.op {
-            Op::Subscribe => self.stream_subscribe(token, request.channel),
+            Op::Subscribe | Op::Resume(_) => self.stream_subscribe(token, request.channel),
             Op::Unsubscribe => self.stream_unsubscribe(token, request.channel),
             Op::Publish(kind, data) => self.stream_publish(request.channel, kind, data),
         };
@@ -251,9 +251,13 @@ impl Shard {
         let text;
         let reply = match answer {
             Ok(_) if id == 0 => return,
-            Ok((channel, position)) => {
-                Reply { id, channel: *channel, position: *position, ..Reply::default() }
-            }
+            Ok((channel, position)) => Reply {
+                id,
+                channel: *channel,
+                position: *position,
+                recovered: request.op == Op::Resume(*position),
+                ..Reply::default()
+            },
             Err(error) => {
                 text = error.to_string();
                 Reply {
