@@ -69,9 +69,10 @@ install: $(OUT)/qyun
 	$(SUBSTITUTE) packaging/cmake/qyunConfigVersion.cmake.in \
 		> $(DESTDIR)$(LIBDIR)/cmake/qyun/qyunConfigVersion.cmake
 	$(SUBSTITUTE) packaging/qyun.service.in > $(DESTDIR)$(UNITDIR)/qyun.service
+	$(INSTALL) -m 644 packaging/qyun.socket $(DESTDIR)$(UNITDIR)/qyun.socket
 
 uninstall:
-	$(RM) $(DESTDIR)$(BINDIR)/qyun $(DESTDIR)$(UNITDIR)/qyun.service \
+	$(RM) $(DESTDIR)$(BINDIR)/qyun $(addprefix $(DESTDIR)$(UNITDIR)/,qyun.service qyun.socket) \
 		$(addprefix $(DESTDIR)$(INCLUDEDIR)/,qyun.h $(notdir $(wildcard bindings/cpp/*.hpp)))
 	$(RM) $(addprefix $(DESTDIR)$(LIBDIR)/,$(SHARED) $(SONAME) libqyun.so libqyun.a pkgconfig/qyun.pc)
 	$(RM) -r $(DESTDIR)$(LIBDIR)/cmake/qyun

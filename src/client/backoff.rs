@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::ClientOptions;
+use crate::wire::reconnect;
 
 /// The delays of one connection's attempts.
 #[derive(Debug)]
@@ -12,12 +13,14 @@ pub(crate) struct Backoff {
     /// Attempts in a row before giving up; 0 is no limit.
     limit: u32,
     failed: u32,
+    /// What the server asked for: how long to wait before the next attempt.
+    asked: Option<Duration>,
 }
 
 impl Backoff {
     pub(crate) fn new(options: &ClientOptions) -> Self {
         let (min, max) = (options.reconnect_min, options.reconnect_max);
-        Self { min: min.min(max), max, limit: options.reconnect_attempts, failed: 0 }
+        Self { min: min.min(max), max, limit: options.reconnect_attempts, failed: 0, asked: None }
     }
 
     /// A random delay up to a bound that starts at `min` and doubles up to `max`; `None` when
@@ -26,9 +29,18 @@ impl Backoff {
         if self.limit != 0 && self.failed >= self.limit {
             return None;
         }
+        if let Some(delay) = self.asked.take() {
+            return Some(delay);
+        }
         let bound = self.bound();
         self.failed = self.failed.saturating_add(1);
         Some(bound.mul_f64(fastrand::f64()))
+    }
+
+    /// Keeps to what the server's Close asks for, if it names a time: the next attempt comes at a
+    /// random moment of it.
+    pub(crate) fn heed(&mut self, reason: &str) {
+        self.asked = reconnect::delay(reason);
     }
 
     /// Begins anew after a connection that lasted.
@@ -57,6 +69,20 @@ mod tests {
         }
         assert_eq!(backoff.next(), None);
         backoff.reset();
+        assert!(backoff.next().unwrap() <= Duration::from_millis(500));
+    }
+
+    #[test]
+    fn a_server_that_asks_is_heeded_once() {
+        let options = ClientOptions { reconnect_attempts: 2, ..ClientOptions::default() };
+        let mut backoff = Backoff::new(&options);
+        backoff.heed("server is stopping; reconnect after 60000..60000 ms");
+        assert_eq!(backoff.next(), Some(Duration::from_secs(60)));
+        assert!(backoff.next().unwrap() <= Duration::from_millis(500));
+        assert!(backoff.next().is_some());
+        assert_eq!(backoff.next(), None);
+        backoff.reset();
+        backoff.heed("bye");
         assert!(backoff.next().unwrap() <= Duration::from_millis(500));
     }
 

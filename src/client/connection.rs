@@ -42,6 +42,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut session: Session) {
                 if since.elapsed() >= GOOD {
                     backoff.reset();
                 }
+                backoff.heed(&lost.reason);
                 session.disconnected(&lost);
                 lost.come_back
             }

@@ -157,6 +157,7 @@ impl Listener {
             if since.elapsed() >= GOOD {
                 self.backoff.reset();
             }
+            self.backoff.heed(&lost.reason);
             link = match self.reconnect().await {
                 Some(link) => link,
                 None => return,

@@ -1,7 +1,7 @@
 //! What stands for gRPC in a library that is built without it.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +13,15 @@ use crate::{Error, ErrorKind, Result};
 pub(super) struct Grpc(Infallible);
 
 impl Grpc {
-    /// Refuses a `grpc_listen`.
-    pub(super) fn start(service: &Arc<Service>) -> Result<Option<Self>> {
+    /// Refuses a `grpc_listen`, and a socket for it.
+    pub(super) fn start(
+        service: &Arc<Service>,
+        listener: Option<TcpListener>,
+    ) -> Result<Option<Self>> {
+        if listener.is_some() {
+            let text = "this library was built without gRPC and has no use for a socket of it";
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
         match service.options().grpc_listen.as_str() {
             "" => Ok(None),
             listen => Err(Error::new(

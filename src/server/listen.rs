@@ -9,6 +9,37 @@ use crate::{Error, ErrorKind, Result};
 
 const BACKLOG: i32 = 4096;
 
+/// Listening sockets that the server did not open itself: of a service manager, or of the server
+/// before it.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    /// For HTTP and WebSocket. With none, the option `listen` is followed.
+    pub http: Vec<std::net::TcpListener>,
+    /// For gRPC; the option `grpc_listen` is not looked at then.
+    pub grpc: Option<std::net::TcpListener>,
+}
+
+/// Deals `sockets`, of which there is one at least, out to `shards` shards. Each socket is somebody's:
+/// what waits at one that nobody looks at would wait for ever. With fewer sockets than shards,
+/// several shards look at one.
+pub(super) fn deal(
+    sockets: &[std::net::TcpListener],
+    shards: usize,
+) -> Result<Vec<Vec<TcpListener>>> {
+    let mut dealt: Vec<Vec<TcpListener>> = (0..shards).map(|_| Vec::new()).collect();
+    for n in 0..sockets.len().max(shards) {
+        let (Some(socket), Some(hand)) =
+            (sockets.get(n % sockets.len()), dealt.get_mut(n % shards))
+        else {
+            continue;
+        };
+        let socket = socket.try_clone()?;
+        socket.set_nonblocking(true)?;
+        hand.push(TcpListener::from_std(socket));
+    }
+    Ok(dealt)
+}
+
 /// Binds `count` listeners on `listen` (`HOST:PORT`; port 0 takes any free one).
 ///
 /// The first socket is bound without `SO_REUSEPORT`, so that an address that another program, or
@@ -17,10 +48,9 @@ const BACKLOG: i32 = 4096;
 ///
 /// Of the addresses that a name stands for, the first that can be bound is taken, IPv4 before IPv6:
 /// "localhost" is 127.0.0.1, as in the default.
-pub(super) fn bind(listen: &str, count: usize) -> Result<(SocketAddr, Vec<TcpListener>)> {
+pub(super) fn bind(listen: &str, count: usize) -> Result<(SocketAddr, Vec<std::net::TcpListener>)> {
     let (address, sockets) = sockets(listen, count)?;
-    let listeners = sockets.into_iter().map(|socket| TcpListener::from_std(socket.into()));
-    Ok((address, listeners.collect()))
+    Ok((address, sockets.into_iter().map(Into::into).collect()))
 }
 
 /// Binds one listener on `listen`, non-blocking.
@@ -100,6 +130,18 @@ mod tests {
         }
         drop(listeners);
         bind(&address.to_string(), 2).unwrap();
+    }
+
+    #[test]
+    fn every_socket_has_a_shard_and_every_shard_a_socket() {
+        for (sockets, shards) in [(1, 1), (1, 3), (2, 3), (3, 2), (5, 1)] {
+            let (_, sockets) = bind("127.0.0.1:0", sockets).unwrap();
+            let dealt = deal(&sockets, shards).unwrap();
+            assert_eq!(dealt.len(), shards);
+            assert!(dealt.iter().all(|hand| !hand.is_empty()));
+            let in_all: usize = dealt.iter().map(Vec::len).sum();
+            assert_eq!(in_all, sockets.len().max(shards));
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use listen::Listeners;
 pub use options::{OPTIONS, Secret, ServerOptions};
 pub use process::Process;
 pub use service::{Service, Stats};
@@ -55,7 +56,14 @@ impl Server {
     /// Errors: `InvalidArgument` and `AddressInUse` for an address, `InvalidOption` for a thread
     /// name with a NUL and for `grpc_listen` in a library without gRPC, `Io` when the system refuses
     /// sockets or threads.
-    pub fn start(mut options: ServerOptions) -> Result<Self> {
+    pub fn start(options: ServerOptions) -> Result<Self> {
+        Self::start_on(options, Listeners::default())
+    }
+
+    /// The same on sockets that listen already. What waits at them was not refused, and is served.
+    ///
+    /// Errors: those of [`Server::start`]; `Io` also for a socket that has no address of IP.
+    pub fn start_on(mut options: ServerOptions, listeners: Listeners) -> Result<Self> {
         if options.thread_name.contains('\0') {
             let message = "option 'thread_name' cannot hold a NUL";
             return Err(Error::new(ErrorKind::InvalidOption, message));
@@ -66,12 +74,18 @@ impl Server {
             shards => shards,
         }
         .min(MAX_SHARDS);
-        let (address, listeners) = listen::bind(&options.listen, options.shards)?;
+        let (address, sockets) = match listeners.http.first() {
+            Some(first) => (first.local_addr()?, listeners.http),
+            None => listen::bind(&options.listen, options.shards)?,
+        };
+        let hands = listen::deal(&sockets, options.shards)?;
+        // Each shard has its own descriptors.
+        drop(sockets);
 
         let mut wakers = Vec::new();
         let mut polls = Vec::new();
         let mut inboxes = Vec::new();
-        for _ in &listeners {
+        for _ in &hands {
             let (poll, waker) =
                 shard::poll().map_err(|error| Error::from(error).context("poll"))?;
             let waker = Arc::new(waker);
@@ -83,9 +97,9 @@ impl Server {
             wakers.push(waker);
         }
         let hub = Hub::new(inboxes.clone(), options.max_channels);
-        let service = Arc::new(Service::new(hub, options, listeners.len()));
+        let service = Arc::new(Service::new(hub, options, hands.len()));
         dialect::install(&service)?;
-        let grpc = Grpc::start(&service)?;
+        let grpc = Grpc::start(&service, listeners.grpc)?;
         let control = Arc::new(Control::new());
         let server = Self {
             address,
@@ -96,12 +110,12 @@ impl Server {
             threads: Mutex::default(),
             grpc,
         };
-        let shards = listeners.into_iter().zip(polls).zip(inboxes).enumerate();
-        for (id, ((listener, poll), inbox)) in shards {
+        let shards = hands.into_iter().zip(polls).zip(inboxes).enumerate();
+        for (id, ((listeners, poll), inbox)) in shards {
             let service = Arc::clone(&service);
             let control = Arc::clone(&control);
             // A failure on the way drops the server, which stops the shards that run already.
-            server.spawn(Parts { id, service, inbox, control, poll, listener })?;
+            server.spawn(Parts { id, service, inbox, control, poll, listeners })?;
         }
         log::info!(target: "qyun::server", "listening on {address}");
         Ok(server)
@@ -155,6 +169,17 @@ impl Server {
             self.control.wait_until_followed(Duration::from_secs(1));
         }
         Ok(reload)
+    }
+
+    /// Whether every shard goes round: each is woken and has up to `patience` to tell. On a thread
+    /// that must not wait, and while the server stops, it is taken to be so.
+    pub fn is_responsive(&self, patience: Duration) -> bool {
+        if thread::must_not_wait() || self.service.is_closed() {
+            return true;
+        }
+        self.control.request_follow(self.wakers.len());
+        self.wake();
+        self.control.wait_until_followed(patience)
     }
 
     fn take_over(&self, options: &ServerOptions) -> Result<Reload> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::remote;
 use crate::Result;
 use crate::options::{Field, OptionSpec, OptionValue, parse, unknown};
+use crate::wire::reconnect;
 
 /// Everything a server can be told; [`OPTIONS`] describes each field under the same key.
 #[derive(Debug, Clone)]
@@ -32,6 +33,8 @@ pub struct ServerOptions {
     pub handshake_timeout: Duration,
     pub request_timeout: Duration,
     pub idle_timeout: Duration,
+    pub reconnect_window: Duration,
+    pub drain_spread: Duration,
     pub trusted_proxies: Vec<String>,
     pub origins: Vec<String>,
     pub delivery_threads: usize,
@@ -207,6 +210,22 @@ pub const OPTIONS: &[OptionSpec] = &[
         "75000",
         "Time a kept-alive HTTP connection may wait for its next request.",
     ),
+    OptionSpec::integer(
+        "reconnect_window_ms",
+        0,
+        reconnect::MAX.as_millis() as u64,
+        "5000",
+        "Clients of a server that stops are asked to come back at a random moment within this time; \
+         0 does not ask.",
+    )
+    .within("timeouts")
+    .live(),
+    time(
+        "drain_spread_ms",
+        0,
+        "0",
+        "Time over which a server that stops tells its clients, at most half the drain.",
+    ),
     OptionSpec::text(
         "trusted_proxies",
         "",
@@ -343,6 +362,8 @@ impl Default for ServerOptions {
             handshake_timeout: Duration::ZERO,
             request_timeout: Duration::ZERO,
             idle_timeout: Duration::ZERO,
+            reconnect_window: Duration::ZERO,
+            drain_spread: Duration::ZERO,
             trusted_proxies: Vec::new(),
             origins: Vec::new(),
             delivery_threads: 0,
@@ -411,6 +432,8 @@ impl ServerOptions {
             "handshake_timeout_ms" => Field::Millis(&mut self.handshake_timeout),
             "request_timeout_ms" => Field::Millis(&mut self.request_timeout),
             "idle_timeout_ms" => Field::Millis(&mut self.idle_timeout),
+            "reconnect_window_ms" => Field::Millis(&mut self.reconnect_window),
+            "drain_spread_ms" => Field::Millis(&mut self.drain_spread),
             "trusted_proxies" => Field::List(&mut self.trusted_proxies),
             "origins" => Field::List(&mut self.origins),
             "delivery_threads" => Field::Size(&mut self.delivery_threads),

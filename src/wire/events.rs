@@ -16,6 +16,11 @@ pub const KEEP_ALIVE: &[u8] = b":\n\n";
 /// The media type.
 pub const MEDIA_TYPE: &str = "text/event-stream";
 
+/// Has the reader wait for `ms` before it connects again.
+pub fn retry(ms: u64) -> String {
+    format!("retry: {ms}\n\n")
+}
+
 /// About how many bytes [`append`] will add.
 pub fn size(kind: MessageKind, payload: &[u8]) -> usize {
     let data = match kind {

@@ -6,6 +6,7 @@ pub mod http;
 pub mod name;
 pub mod packet;
 pub mod percent;
+pub mod reconnect;
 pub mod session;
 pub mod stream;
 pub mod websocket;
@@ -87,6 +88,9 @@ pub mod close {
     pub const INVALID_DATA: u16 = 1007;
     /// A message over the limit (RFC 6455).
     pub const TOO_BIG: u16 = 1009;
+    /// The server stops and asks its clients to come back, at a random moment of the window that the
+    /// reason tells (IANA's registry of close codes).
+    pub const RESTART: u16 = 1012;
     /// The reader was slower than its queue is deep.
     pub const TOO_SLOW: u16 = 3008;
     /// No pong within the pong wait.

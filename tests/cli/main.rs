@@ -9,3 +9,4 @@ mod kit;
 mod listen;
 mod log_format;
 mod serve;
+mod systemd;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use qyun::ErrorKind;
 use qyun::client::{Client, ClientOptions, ClientState, Delivery, EventKind, PublishVia};
-use qyun::wire::{MessageKind, Position};
+use qyun::wire::{MessageKind, Position, close};
 
 use crate::events::{fast, inline, thread};
 use crate::server::{LONG, Server};
@@ -125,6 +125,22 @@ fn refusals_are_told_and_the_function_is_never_called() {
         assert_eq!(error.kind(), ErrorKind::InvalidName);
     }
     assert_eq!(Client::open("a b", fast()).unwrap_err().kind(), ErrorKind::InvalidUrl);
+}
+
+/// The back-off alone would keep it waiting for minutes, most likely.
+#[test]
+fn a_server_that_says_when_to_come_back_is_heeded() {
+    let server = Server::start();
+    let slow = LONG * 1000;
+    let options = ClientOptions { reconnect_min: slow, reconnect_max: slow, ..fast() };
+    let client = Client::open(&server.host(), options).unwrap();
+    client.wait_connected(LONG).unwrap();
+    let again = "server is stopping; reconnect after 1..5 ms";
+    server.sockets(1)[0].close(close::RESTART, again);
+    server.wait(|state| (state.accepted == 2).then_some(()));
+    client.wait_connected(LONG).unwrap();
+    assert_eq!(client.counters().reconnects, 1);
+    client.close();
 }
 
 #[test]

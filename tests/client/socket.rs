@@ -211,6 +211,22 @@ fn it_comes_back_after_a_loss_and_not_after_a_code_that_means_stay_away() {
     assert_eq!(socket.counters().reconnects, 2);
 }
 
+/// The delay alone would keep it waiting for minutes.
+#[test]
+fn a_server_that_says_when_to_come_back_is_heeded() {
+    let peer = Peer::start();
+    let options = SocketOptions { reconnect_delay: LONG * 100, ..SocketOptions::default() };
+    let (delivery, told) = delivery(false);
+    let socket = Socket::open(&peer.url("/"), options, delivery).unwrap();
+    socket.connect(Duration::ZERO).unwrap();
+    let mut link = peer.accept();
+    told.expect("connected");
+    link.close(1012, "server is stopping; reconnect after 1..5 ms");
+    told.expect("disconnected 1012 'server is stopping; reconnect after 1..5 ms' true");
+    let _link = peer.accept();
+    told.expect("connected");
+}
+
 #[test]
 fn attempts_in_a_row_are_limited_and_each_failure_is_told() {
     let peer = Peer::start();

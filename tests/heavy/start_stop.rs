@@ -43,7 +43,7 @@ fn live(clean: bool) {
             let stopping = scope.spawn(|| server.stop(PATIENCE));
             let mut goodbye = [0; 4];
             listener.read_exact(&mut goodbye).unwrap();
-            assert_eq!((goodbye[0], &goodbye[2..]), (0x88, &1001u16.to_be_bytes()[..]));
+            assert_eq!((goodbye[0], &goodbye[2..]), (0x88, &1012u16.to_be_bytes()[..]));
             listener.write_all(&masked(0x88, &goodbye[2..])).unwrap();
             stopping.join().unwrap()
         });

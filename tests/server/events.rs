@@ -110,6 +110,7 @@ fn it_ends_with_its_channel_and_with_the_server_behind_the_last_message() {
     std::thread::scope(|scope| {
         let stopping = scope.spawn(|| server.stop(crate::kit::PATIENCE));
         assert!(second.event().ends_with("data: last\n\n"));
+        assert!(second.event().starts_with("retry: "));
         assert!(second.is_closed());
         drop((first, second));
         assert!(stopping.join().unwrap(), "it went by itself");

@@ -408,7 +408,7 @@ fn stopping_says_goodbye_to_clients() {
     let (mut raw, _) = client(&server);
     std::thread::scope(|scope| {
         let stopping = scope.spawn(|| server.stop(PATIENCE));
-        assert_eq!(raw.message().close_code(), Some(1001));
+        assert_eq!(raw.message().close_code(), Some(1012));
         raw.send_frame(0x88, b"\x03\xe9");
         assert!(stopping.join().unwrap(), "all went by themselves");
     });

@@ -23,7 +23,7 @@ fn stopping_delivers_what_is_queued_and_says_goodbye() {
         for _ in 0..1000 {
             assert_eq!(listener.message().payload.len(), 1000);
         }
-        assert_eq!(listener.message().close_code(), Some(1001));
+        assert_eq!(listener.message().close_code(), Some(1012));
         listener.send_frame(0x88, b"\x03\xe9");
         assert!(listener.is_closed());
         assert!(idle.is_closed());
@@ -71,7 +71,7 @@ fn a_client_that_will_not_go_is_cut_when_the_drain_is_over() {
     let start = Instant::now();
     assert!(!server.stop(Duration::from_millis(50)));
     assert!(start.elapsed() >= Duration::from_millis(50));
-    assert_eq!(listener.message().close_code(), Some(1001));
+    assert_eq!(listener.message().close_code(), Some(1012));
     assert!(listener.is_closed());
 }
 

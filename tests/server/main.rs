@@ -10,6 +10,7 @@ mod client;
 mod contract;
 mod deflate;
 mod deflate_peers;
+mod drain;
 mod endpoint;
 mod events;
 mod fanout;

@@ -18,6 +18,7 @@ mod serve;
 mod serving;
 mod settings;
 mod stdin;
+mod systemd;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -16,7 +16,8 @@ use crate::daemon::control::{self, Control};
 use crate::daemon::pid_file::{self, PidFile};
 use crate::exit::Failure;
 use crate::serving::Serving;
-use crate::{daemon, limits, log_output, output};
+use crate::systemd::State;
+use crate::{daemon, limits, log_output, output, systemd};
 
 /// Serve until SIGINT or SIGTERM.
 ///
@@ -96,6 +97,19 @@ fn become_daemon(flags: &Flags, nowhere: &File) -> Result<Process, Failure> {
     Ok(process)
 }
 
+/// Tells systemd twice in each `period` that the server lives, as long as all its shards go round.
+fn watch(serving: &Weak<Serving>, period: Duration) {
+    let half = period / 2;
+    while let Some(serving) = serving.upgrade() {
+        match serving.server().is_responsive(half) {
+            true => serving.notify(&State::Alive),
+            false => log::error!(target: "qyun", "a shard has done nothing for {half:?}"),
+        }
+        drop(serving);
+        std::thread::sleep(half);
+    }
+}
+
 /// A process that serves. What stands in the file system for it goes when this is dropped.
 struct Process {
     signals: Signals,
@@ -119,13 +133,21 @@ impl Process {
         if sources.file.is_some() || held.is_some() {
             watched.push(SIGHUP);
         }
+        let listeners = systemd::listeners()?;
         let signals = Signals::new(watched)?;
-        let serving = Arc::new(Serving::start(sources, config)?);
+        let serving = Arc::new(Serving::start(sources, config, listeners)?);
         let control = pid_file.map(|path| {
             let serving = Arc::clone(&serving);
             Control::open(control::path(&path), move |question| serving.answer(question))
         });
-        Ok(Self { signals, serving, _control: control.transpose()?, _pid_file: held })
+        let control = control.transpose()?;
+        if let Some(period) = systemd::watchdog() {
+            let serving = Arc::downgrade(&serving);
+            let thread = std::thread::Builder::new().name("qy-watchdog".into());
+            thread.spawn(move || watch(&serving, period))?;
+        }
+        serving.notify_ready();
+        Ok(Self { signals, serving, _control: control, _pid_file: held })
     }
 
     /// That it listens, and where.

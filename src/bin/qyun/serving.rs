@@ -6,13 +6,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use qyun::ErrorKind;
-use qyun::server::Server;
+use qyun::server::{Listeners, Server};
 use serde_json::{Value, json};
 
 use crate::config::{self, Config, Setting, Sources};
 use crate::exit::Failure;
 use crate::log_output;
 use crate::procfs;
+use crate::systemd::{Notifier, State};
 
 /// What runs.
 pub struct Serving {
@@ -22,6 +23,7 @@ pub struct Serving {
     config: Mutex<Config>,
     started: Instant,
     stopping: AtomicBool,
+    systemd: Option<Notifier>,
 }
 
 /// What a reload did.
@@ -31,13 +33,14 @@ struct Reloaded {
 }
 
 impl Serving {
-    pub fn start(sources: Sources, config: Config) -> Result<Self, Failure> {
+    /// Starts on `listeners`, or where the configuration says.
+    pub fn start(sources: Sources, config: Config, listeners: Listeners) -> Result<Self, Failure> {
         let shards = match config.server.shards {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             shards => shards,
         };
         let listen = &config.server.listen;
-        let server = Server::start(config.server.clone())
+        let server = Server::start_on(config.server.clone(), listeners)
             .map_err(|error| Failure::from(error.context(format!("listening on {listen}"))))?;
         for name in &config.create {
             create(&server, name)?;
@@ -49,6 +52,7 @@ impl Serving {
             config: Mutex::new(config),
             started: Instant::now(),
             stopping: AtomicBool::new(false),
+            systemd: Notifier::of_environment(),
         })
     }
 
@@ -60,6 +64,21 @@ impl Serving {
         self.shards
     }
 
+    /// Tells systemd, if that runs this process.
+    pub fn notify(&self, state: &State<'_>) {
+        if let Some(systemd) = &self.systemd {
+            systemd.tell(state);
+        }
+    }
+
+    /// Tells systemd that it serves, and where.
+    pub fn notify_ready(&self) {
+        if self.systemd.is_some() {
+            let address = self.server.local_addr();
+            self.notify(&State::Ready(&format!("listening on http://{address}")));
+        }
+    }
+
     fn config(&self) -> MutexGuard<'_, Config> {
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -67,6 +86,7 @@ impl Serving {
     /// Tells that it stops from now on; gives how long it may wait for its clients.
     pub fn begin_stop(&self) -> Duration {
         self.stopping.store(true, Relaxed);
+        self.notify(&State::Stopping);
         self.config().drain
     }
 
@@ -113,6 +133,14 @@ impl Serving {
 
     /// Reads the configuration again, and tells what came of it; the log does, too.
     pub fn reload(&self) -> Value {
+        self.notify(&State::Reloading);
+        let told = self.reload_quietly();
+        // With the configuration that it had, if there was a fault.
+        self.notify_ready();
+        told
+    }
+
+    fn reload_quietly(&self) -> Value {
         match self.take_over() {
             Ok(Reloaded { changed, needs_restart }) => {
                 let (now, later) = (changed.join(", "), needs_restart.join(", "));

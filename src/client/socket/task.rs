@@ -18,7 +18,7 @@ use super::sink::{Sink, Verdict};
 use super::{SocketEvent, SocketState};
 use crate::client::inbox::CLOSED_BY_PROGRAM;
 use crate::client::link::{Frame, Link, Lost};
-use crate::wire::close;
+use crate::wire::{close, reconnect};
 use crate::{Error, ErrorKind, Result};
 
 /// Messages handled before other connections get their turn.
@@ -76,6 +76,7 @@ impl Task {
     async fn serve(&mut self, era: u64) {
         let (mut failed, mut before) = (0_u32, false);
         loop {
+            let mut asked = None;
             let shared = self.shared.clone();
             let dialled = self.unless_over(era, async {
                 let request = shared.request()?;
@@ -102,6 +103,7 @@ impl Task {
                         }
                         End::Lost(lost) => {
                             let answer = lost.answer();
+                            asked = reconnect::delay(&lost.reason);
                             let will = self.lost(era, lost);
                             match answer {
                                 Some(code) => link.close_with(code, "").await,
@@ -119,7 +121,8 @@ impl Task {
             if !will_reconnect {
                 return;
             }
-            let delay = shared.options.delay();
+            // What the server's Close asks for counts more.
+            let delay = asked.unwrap_or_else(|| shared.options.delay());
             if self.unless_over(era, sleep(delay)).await.is_none() {
                 return;
             }

@@ -16,7 +16,7 @@ mod router;
 mod schema;
 mod wire;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -39,14 +39,21 @@ pub(super) struct Grpc {
 }
 
 impl Grpc {
-    /// Starts what `grpc_listen` asks for. Errors: as of [`super::Server::start`].
-    pub(super) fn start(service: &Arc<Service>) -> Result<Option<Self>> {
+    /// Starts on `listener`, or what `grpc_listen` asks for. Errors: as of [`super::Server::start`].
+    pub(super) fn start(
+        service: &Arc<Service>,
+        listener: Option<TcpListener>,
+    ) -> Result<Option<Self>> {
         let options = service.options();
-        if options.grpc_listen.is_empty() {
-            return Ok(None);
-        }
-        let (address, listener) = listen::bind_one(&options.grpc_listen)
-            .map_err(|error| error.context("option 'grpc_listen'"))?;
+        let (address, listener) = match listener {
+            Some(listener) => {
+                listener.set_nonblocking(true)?;
+                (listener.local_addr()?, listener)
+            }
+            None if options.grpc_listen.is_empty() => return Ok(None),
+            None => listen::bind_one(&options.grpc_listen)
+                .map_err(|error| error.context("option 'grpc_listen'"))?,
+        };
         let router = Router::new(Arc::clone(service))?;
         let (stop, stopped) = oneshot::channel();
         let runtime = Builder::new_current_thread()

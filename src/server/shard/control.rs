@@ -68,20 +68,22 @@ impl Control {
         self.version.store(behind.0, Release);
     }
 
-    /// Waits until every shard has followed. One that has ended never does: hence the limit.
-    pub(in crate::server) fn wait_until_followed(&self, patience: Duration) {
+    /// Waits until every shard has followed; false if one did not in time. One that has ended never
+    /// does.
+    pub(in crate::server) fn wait_until_followed(&self, patience: Duration) -> bool {
         let end = Instant::now() + patience;
         let mut behind = self.behind();
         while behind.1 > 0 && !self.stop.load(SeqCst) {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return;
+                return false;
             }
             behind = match self.followed.wait_timeout(behind, left) {
                 Ok((behind, _)) => behind,
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
+        true
     }
 
     fn has_followed(&self, version: u64) {
@@ -102,6 +104,11 @@ impl Shard {
             return;
         }
         self.version = version;
+        if Arc::ptr_eq(&self.options, &self.service.options()) {
+            // Somebody wants to know whether this shard goes round.
+            self.control.has_followed(version);
+            return;
+        }
         let before = std::mem::replace(&mut self.options, self.service.options());
         self.trusted_proxies = trusted_proxies(&self.options);
         self.spin.set_limit(self.options.busy_poll);

@@ -243,7 +243,16 @@ impl Shard {
                     self.answer(token, &answer, reply);
                     return self.after_request(token, reply);
                 }
+                if self.stopping {
+                    self.refuse(token, STOPPING);
+                    return Next::Nothing;
+                }
                 return self.upgrade(token, &target, &handshake, reply);
+            }
+            // It would be told to go by nobody.
+            Plan::Events { .. } if self.stopping => {
+                self.refuse(token, STOPPING);
+                return Next::Nothing;
             }
             Plan::Elsewhere => return self.elsewhere(token, head, reply),
             Plan::Events { name } => return self.start_events(token, name, reply),

@@ -5,11 +5,13 @@
 //! While the rounds of a busy moment keep adding messages, delivery waits for a few of them:
 //! batches grow by themselves under load, and an idle server answers at once.
 
+mod accept;
 mod admit;
 mod answers;
 mod conn;
 mod control;
 mod deflate;
+mod drain;
 mod encoding;
 mod fanout;
 mod http;
@@ -29,25 +31,24 @@ use bytes::Bytes;
 use ipnet::IpNet;
 use mio::event::Event;
 use mio::net::TcpListener;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Poll, Token, Waker};
 use slab::Slab;
 
 use self::answers::Answers;
 use self::conn::{AfterFlush, Conn, Lane, Sent};
 pub(super) use self::control::Control;
+use self::drain::Leaving;
 
 use self::spin::Spin;
 use self::subscriptions::Local;
 use super::dialect::Closure;
-use super::service::Admission;
 use super::{ServerOptions, Service};
 use crate::hub::{Channel, Decision, Gauges, Inbox, Item};
 use crate::thread;
+use crate::wire::close;
 use crate::wire::websocket::{Deflater, Inflater};
-use crate::wire::{Dialect, close};
 
-const LISTENER: Token = Token(usize::MAX - 1);
-const WAKER: Token = Token(usize::MAX - 2);
+const WAKER: Token = Token(usize::MAX - 1);
 
 /// How many rounds delivery may wait for more messages.
 const MAX_GATHER_ROUNDS: u32 = 4;
@@ -61,7 +62,7 @@ pub(super) struct Parts {
     pub inbox: Arc<Inbox>,
     pub control: Arc<Control>,
     pub poll: Poll,
-    pub listener: TcpListener,
+    pub listeners: Vec<TcpListener>,
 }
 
 /// Makes the poll of a shard and what wakes it from other threads.
@@ -81,7 +82,7 @@ pub(super) struct Shard {
     inbox: Arc<Inbox>,
     control: Arc<Control>,
     poll: Poll,
-    listener: Option<TcpListener>,
+    listeners: Vec<TcpListener>,
     conns: Slab<Conn>,
     locals: Slab<Local>,
     /// Channels by the path segment that named them, so that a hot name is decoded, validated and
@@ -118,12 +119,14 @@ pub(super) struct Shard {
     /// Accepting failed for want of descriptors and is tried again at the next sweep.
     accept_again: bool,
     stopping: bool,
+    /// WebSockets that are told to go by and by, while the server stops.
+    leaving: Leaving,
 }
 
 impl Shard {
     pub(super) fn new(parts: Parts) -> io::Result<Self> {
-        let Parts { id, service, inbox, control, poll, mut listener } = parts;
-        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let Parts { id, service, inbox, control, poll, mut listeners } = parts;
+        accept::watch(&poll, &mut listeners)?;
         let options = service.options();
         let spin = Spin::new(options.busy_poll);
         let sweep_interval = sweep::interval(&options);
@@ -136,7 +139,7 @@ impl Shard {
             inbox,
             control,
             poll,
-            listener: Some(listener),
+            listeners,
             conns: Slab::new(),
             locals: Slab::new(),
             cache: HashMap::default(),
@@ -160,6 +163,7 @@ impl Shard {
             sweep_at: 0,
             accept_again: false,
             stopping: false,
+            leaving: Leaving::default(),
             service,
         })
     }
@@ -235,8 +239,8 @@ impl Shard {
 
     fn on_event(&mut self, event: &Event) {
         match event.token() {
-            LISTENER => self.accept(),
             WAKER => {}
+            token if accept::is_listener(token) => self.accept(),
             Token(token) => {
                 if event.is_writable() {
                     self.on_writable(token);
@@ -250,52 +254,6 @@ impl Shard {
                     self.on_readable(token);
                 }
             }
-        }
-    }
-
-    fn accept(&mut self) {
-        while let Some(listener) = &self.listener {
-            match listener.accept() {
-                Ok((stream, _)) => self.welcome(stream),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // The connection was gone before it was accepted.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    log::warn!(target: "qyun::server", "cannot accept connections: {error}");
-                    self.accept_again = true;
-                    return;
-                }
-            }
-        }
-    }
-
-    fn welcome(&mut self, mut stream: mio::net::TcpStream) {
-        let admission = self.service.admit();
-        if admission != Admission::Admitted {
-            Gauges::add(&self.gauges().rejected, 1);
-        }
-        if admission == Admission::Dropped {
-            return;
-        }
-        // Answers to pipelined requests would wait 40 ms for an acknowledgement otherwise.
-        let _ = stream.set_nodelay(true);
-        let timeout = self.options.handshake_timeout.as_millis() as u64;
-        let entry = self.conns.vacant_entry();
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut stream, Token(entry.key()), interest)
-        {
-            log::warn!(target: "qyun::server", "cannot watch a connection: {error}");
-            self.service.release();
-            return;
-        }
-        let token = entry.key();
-        entry.insert(Conn::new(stream, self.now + timeout));
-        let gauges = self.gauges();
-        Gauges::add(&gauges.connections, 1);
-        Gauges::add(&gauges.connections_total, 1);
-        if admission == Admission::Refused {
-            self.refuse(token, http::NO_ROOM);
         }
     }
 
@@ -513,68 +471,6 @@ impl Shard {
 
     fn gauges(&self) -> &Gauges {
         gauges_of(&self.service, self.id)
-    }
-
-    /// Takes one step of stopping; true when nothing is left to wait for.
-    fn is_stopped(&mut self) -> bool {
-        if !self.stopping {
-            self.stopping = true;
-            self.listener = None;
-            // What was published before the stop, perhaps after this round's delivery.
-            self.deliver();
-            self.write_answers();
-            let tokens: Vec<usize> = self.conns.iter().map(|(token, _)| token).collect();
-            for token in tokens {
-                self.say_goodbye(token);
-            }
-            self.free_dead();
-        }
-        if self.conns.is_empty() {
-            return true;
-        }
-        if self.now < self.control.deadline_ms.load(SeqCst) {
-            return false;
-        }
-        self.control.cut.store(true, SeqCst);
-        true
-    }
-
-    fn say_goodbye(&mut self, token: usize) {
-        let Some(conn) = self.conns.get_mut(token) else { return };
-        if conn.is_open_websocket() {
-            let code = match &conn.lane {
-                Lane::Peer(peer) if peer.connection.dialect() == Dialect::Host => close::NORMAL,
-                _ => close::GOING_AWAY,
-            };
-            self.close_websocket(token, code, "server is stopping");
-        } else if matches!(conn.lane, Lane::Events(_)) {
-            self.end_events(token);
-        } else if conn.is_candidate() {
-            self.refuse(token, http::STOPPING);
-        } else if matches!(conn.lane, Lane::Http(None)) && conn.after_flush == AfterFlush::Stay {
-            self.end_with(token, AfterFlush::Free);
-        }
-    }
-
-    fn finish(mut self) {
-        // Handlers are told of every end.
-        let tokens: Vec<usize> = self.conns.iter().map(|(token, _)| token).collect();
-        for token in tokens {
-            self.end_peer(token, || Closure {
-                code: close::GOING_AWAY,
-                reason: "server is stopping".into(),
-                by_peer: false,
-            });
-        }
-        for (_, conn) in std::mem::take(&mut self.conns) {
-            let gauges = gauges_of(&self.service, self.id);
-            Gauges::sub(&gauges.queued_bytes, conn.queued() as u64);
-            Gauges::sub(&gauges.connections, 1);
-            self.service.release();
-        }
-        for (_, local) in std::mem::take(&mut self.locals) {
-            local.abandon(self.id, self.gauges());
-        }
     }
 }
 
