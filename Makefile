@@ -13,6 +13,7 @@
 #   make python-check             the tests in Python
 #   make readme-check             the README's commands and programs
 #   make peers-check              foreign clients against the server
+#   make guarantees-check         that every sentence of GUARANTEES.md names a test that exists
 #   make clean
 
 PREFIX     ?= /usr/local
@@ -44,7 +45,7 @@ SUBSTITUTE = sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@BINDIR@|$(BINDIR)|g' -e 's|@
 VENV    := $(abspath target/venv)
 
 .PHONY: all demo check bench install uninstall stage native-check native-memcheck cpp-check \
-	python-check readme-check peers-check venv clean
+	python-check readme-check peers-check guarantees-check venv clean
 
 all:
 	$(CARGO) build --locked $(if $(filter release,$(PROFILE)),--release)
@@ -111,6 +112,10 @@ readme-check: venv
 
 peers-check: stage
 	QYUN_BIN=$(STAGE)/bin/qyun tests/peers/run.sh
+
+guarantees-check:
+	python3 -m unittest discover --quiet --start-directory tests/guarantees
+	python3 tests/guarantees/check.py
 
 demo:
 	.ci/setup build
