@@ -29,6 +29,9 @@ const JSON: &str = "application/json";
 
 const BROADCASTED: &str = r#"{"status":"success","message":"Message broadcasted"}"#;
 
+/// When to come back (RFC 6585 section 4, RFC 9110 section 15.6.4), in seconds.
+const RETRY: &str = "retry-after: 1\r\n";
+
 /// What a 426 must tell (RFC 9110 section 15.5.22, RFC 6455 section 4.2.2).
 const UPGRADE: &str = "upgrade: websocket\r\nsec-websocket-version: 13\r\n";
 
@@ -111,7 +114,11 @@ impl Answer {
             }
         }
         body.push('}');
-        let fields = if status == 426 { UPGRADE } else { "" };
+        let fields = match status {
+            426 => UPGRADE,
+            429 | 503 => RETRY,
+            _ => "",
+        };
         Self { status, media_type: JSON, fields, body: body.into() }
     }
 

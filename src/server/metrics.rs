@@ -86,6 +86,14 @@ pub(super) fn exposition(service: &Service) -> String {
         "Requests and connections refused for breaking a protocol or a limit.",
         counters.rejected,
     );
+    out.family(
+        "qyun_limited_total",
+        "counter",
+        "What was refused for a limit, by the option that sets it.",
+    );
+    for (limit, count) in service.limited() {
+        out.sample("qyun_limited_total", &format!(r#"limit="{limit}""#), count);
+    }
     out.histogram(
         "qyun_publish_to_write_seconds",
         "From a publication to the end of the writes to a shard's subscribers.",

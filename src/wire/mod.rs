@@ -97,6 +97,10 @@ pub mod close {
     pub const NO_PONG: u16 = 3012;
     /// No heartbeat of the gateway dialect in time.
     pub const NO_HEARTBEAT: u16 = 3013;
+    /// A message took longer than the time for one.
+    pub const MESSAGE_TIMEOUT: u16 = 3018;
+    /// The connection sent more messages than its rate.
+    pub const TOO_FAST: u16 = 3029;
     /// The channel was deleted.
     pub const CHANNEL_DELETED: u16 = 3504;
     /// Another connection came with the same id.

@@ -21,6 +21,7 @@ mod grpc;
 mod host;
 mod kit;
 mod lifecycle;
+mod limits;
 mod metrics;
 #[cfg(not(feature = "grpc"))]
 mod no_grpc;

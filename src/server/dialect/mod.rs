@@ -109,7 +109,13 @@ pub trait Handler: Send + Sync + 'static {
         data: &[u8],
     );
 
-    /// A ping came, and its pong is written.
+    /// A message came that is over the connection's rate and is not carried out. True when the
+    /// client was told so by an answer; a dialect that has none lets its connection be closed.
+    fn over_rate(&self, _connection: &Arc<Connection>, _data: &[u8], _text: &str) -> bool {
+        false
+    }
+
+    /// A ping came, and its pong is written or about to be.
     fn pinged(&self, _connection: &Arc<Connection>, _data: &[u8]) {}
 
     /// A pong came.

@@ -22,6 +22,10 @@ use crate::server::ServerOptions;
 const MAX_CONNECTIONS: usize = 1024;
 /// Calls at a time on one connection.
 const MAX_CALLS: u32 = 128;
+/// Calls that a peer may have reset before they were begun, and resets of this side's that its own
+/// errors may cause; beyond either, the connection ends (CVE-2023-44487, CVE-2025-8671).
+const MAX_RESET_CALLS: usize = 32;
+const MAX_ERROR_RESETS: usize = 1024;
 /// How long accepting pauses when the system has no descriptor for it.
 const PAUSE: Duration = Duration::from_millis(100);
 /// What an HTTP/2 client says first (RFC 9113 section 3.4).
@@ -109,8 +113,16 @@ async fn serve_one(
     });
     let connection = http2(&options).serve_connection(TokioIo::new(stream), answer);
     let mut connection = std::pin::pin!(connection);
+    // Who may not call is told so and goes: it is not to take the place of one who may.
+    let unwelcome = async {
+        match allowed {
+            true => std::future::pending().await,
+            false => sleep(options.handshake_timeout).await,
+        }
+    };
     let ended = tokio::select! {
         ended = &mut connection => ended,
+        () = unwelcome => return,
         () = stopped(stopping.clone()) => {
             connection.as_mut().graceful_shutdown();
             loop {
@@ -136,6 +148,8 @@ fn http2(options: &ServerOptions) -> http2::Builder<TokioExecutor> {
         .keep_alive_interval(interval)
         .keep_alive_timeout(options.pong_wait)
         .max_concurrent_streams(MAX_CALLS)
+        .max_pending_accept_reset_streams(MAX_RESET_CALLS)
+        .max_local_error_reset_streams(MAX_ERROR_RESETS)
         .max_header_list_size(u32::try_from(options.max_header_bytes).unwrap_or(u32::MAX));
     builder
 }

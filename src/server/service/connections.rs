@@ -218,7 +218,9 @@ impl Service {
 
     /// The same for a connection that is at hand.
     pub fn join_channel(&self, connection: &Arc<Connection>, channel: &str) -> Result<bool> {
-        connection.join(&self.find(channel)?)
+        let channel = self.find(channel)?;
+        self.check_room(connection, &channel)?;
+        connection.join(&channel)
     }
 
     /// The same for a channel that comes with its first member and goes with its last, if there is
@@ -232,7 +234,9 @@ impl Service {
     pub fn enter_group(&self, connection: &Arc<Connection>, group: &str) -> Result<bool> {
         loop {
             let channel = self.hub.group(group)?;
-            match connection.join(&channel) {
+            let joined =
+                self.check_room(connection, &channel).and_then(|()| connection.join(&channel));
+            match joined {
                 // Its last member left in between.
                 Err(error) if error.kind() == ErrorKind::ChannelNotFound => {}
                 joined => {
@@ -240,6 +244,19 @@ impl Service {
                     return joined;
                 }
             }
+        }
+    }
+
+    /// Whether a connection may become a member, unless it is one. Error: `QueueFull` at
+    /// `max_subscriptions`, which may be exceeded by those that join at this very moment.
+    pub(in crate::server) fn check_room(
+        &self,
+        connection: &Arc<Connection>,
+        channel: &Arc<crate::hub::Channel>,
+    ) -> Result<()> {
+        match connection.is_in(channel) {
+            true => Ok(()),
+            false => self.check_subscriptions(connection.channel_count()),
         }
     }
 

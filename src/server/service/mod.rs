@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::dialect::Endpoint;
 use super::dialect::packet::Packets;
+use super::limits::{Gate, Limit, Limited};
 use super::rpc::Rpc;
 use super::{Process, ServerOptions};
 use crate::delivery::Delivery;
@@ -26,7 +27,7 @@ use crate::{Error, ErrorKind, Result, thread};
 pub(in crate::server) enum Admission {
     /// It is served.
     Admitted,
-    /// There are `max_connections`: it is told so.
+    /// It is told why it is not.
     Refused,
     /// There are too many even to be told.
     Dropped,
@@ -45,13 +46,16 @@ pub struct Stats {
     pub shards: usize,
     /// What is counted.
     pub counters: Counters,
+    /// How often each limit refused something, by the option that sets it.
+    pub limited: BTreeMap<&'static str, u64>,
     /// From publications to the end of the writes; see [`Service::publish_to_write`].
     pub publish_to_write: Distribution,
     /// What the process uses.
     pub process: Process,
 }
 
-/// Connections that may be told at a time that there is no room for them.
+/// Connections that may be told at a time why they are refused. They count beside those that are
+/// served, so that who is refused takes nobody's place.
 const MAX_REFUSALS: usize = 1024;
 
 /// The operations. Every method may be called from any thread, and none waits for a subscriber.
@@ -62,8 +66,12 @@ pub struct Service {
     options: RwLock<Arc<ServerOptions>>,
     limits: Limits,
     gauges: Box<[Gauges]>,
-    /// Sockets that were accepted and not freed yet.
+    /// Sockets that are served and not freed yet.
     sockets: AtomicUsize,
+    /// Those that are being told why they are not.
+    refused: AtomicUsize,
+    gate: Gate,
+    limited: Limited,
     /// The named connections.
     connections: Connections,
     endpoints: RwLock<BTreeMap<Box<str>, Arc<Endpoint>>>,
@@ -82,6 +90,7 @@ pub struct Service {
 struct Limits {
     max_message_bytes: AtomicUsize,
     max_connections: AtomicUsize,
+    max_subscriptions: AtomicUsize,
     auto_create: AtomicBool,
 }
 
@@ -89,6 +98,7 @@ impl Limits {
     fn set(&self, options: &ServerOptions) {
         self.max_message_bytes.store(options.max_message_bytes, Relaxed);
         self.max_connections.store(options.max_connections, Relaxed);
+        self.max_subscriptions.store(options.max_subscriptions, Relaxed);
         self.auto_create.store(options.auto_create, Relaxed);
     }
 }
@@ -118,6 +128,9 @@ impl Service {
             limits,
             gauges,
             sockets: AtomicUsize::new(0),
+            refused: AtomicUsize::new(0),
+            gate: Gate::default(),
+            limited: Limited::default(),
             connections: Connections::default(),
             endpoints: RwLock::default(),
             shortest_ms: AtomicU64::new(u64::MAX),
@@ -131,7 +144,7 @@ impl Service {
 
     /// Creates a channel. Errors: `InvalidName`, `ChannelExists`, `QueueFull` at `max_channels`.
     pub fn create_channel(&self, name: &str) -> Result<()> {
-        self.hub.create(name).map(drop)
+        self.hub.create(name).map(drop).inspect_err(|error| self.note_full(error))
     }
 
     /// Deletes a channel; its listeners are closed after the last message before the deletion.
@@ -201,12 +214,17 @@ impl Service {
 
     /// What the process uses. Asks the system.
     pub fn process(&self) -> Process {
-        Process::now(self.sockets.load(Relaxed) as u64)
+        Process::now((self.sockets.load(Relaxed) + self.refused.load(Relaxed)) as u64)
     }
 
     /// When the server started, in ms since the Unix epoch.
     pub fn started_ms(&self) -> u64 {
         self.started_ms
+    }
+
+    /// How often each limit refused something since the start, by the option that sets it.
+    pub fn limited(&self) -> BTreeMap<&'static str, u64> {
+        self.limited.counts()
     }
 
     /// All that a console shows.
@@ -217,6 +235,7 @@ impl Service {
             now_ms: now_ms(),
             shards: self.gauges.len(),
             counters: self.counters(),
+            limited: self.limited(),
             publish_to_write: self.publish_to_write(),
             process: self.process(),
         }
@@ -293,7 +312,7 @@ impl Service {
             Err(error) if error.kind() == ErrorKind::ChannelExists => {
                 self.hub.get(name).ok_or_else(not_found)
             }
-            created => created,
+            created => created.inspect_err(|error| self.note_full(error)),
         }
     }
 
@@ -314,8 +333,21 @@ impl Service {
     /// The refusal of a message of `size` bytes.
     pub(in crate::server) fn too_large(&self, size: usize) -> Error {
         let limit = self.limits.max_message_bytes.load(Relaxed);
+        self.note_limit(Limit::MaxMessageBytes);
         let text = format!("Message has {size} bytes; the limit is {limit}");
         Error::new(ErrorKind::TooLarge, text)
+    }
+
+    /// Whether a connection with so many subscriptions may have another one. Error: `QueueFull` at
+    /// `max_subscriptions`.
+    pub(in crate::server) fn check_subscriptions(&self, count: usize) -> Result<()> {
+        let max = self.limits.max_subscriptions.load(Relaxed);
+        if count < max {
+            return Ok(());
+        }
+        self.note_limit(Limit::MaxSubscriptions);
+        let text = format!("There are {max} subscriptions already, as many as may be");
+        Err(Error::new(ErrorKind::QueueFull, text))
     }
 
     /// Publishes without waiting for room, as a shard must, which is the one that makes room.
@@ -329,23 +361,48 @@ impl Service {
         Ok(published)
     }
 
-    /// Counts a connection in, unless it is dropped.
+    /// Counts a connection in: as served while there are not `max_connections`.
     pub(in crate::server) fn admit(&self) -> Admission {
         let limit = match self.limits.max_connections.load(Relaxed) {
             0 => usize::MAX,
             limit => limit,
         };
-        let most = limit.saturating_add(MAX_REFUSALS);
-        match self.sockets.fetch_update(Relaxed, Relaxed, |n| (n < most).then_some(n + 1)) {
-            Ok(before) if before < limit => Admission::Admitted,
-            Ok(_) => Admission::Refused,
-            Err(_) => Admission::Dropped,
+        match self.sockets.fetch_update(Relaxed, Relaxed, |n| (n < limit).then_some(n + 1)) {
+            Ok(_) => Admission::Admitted,
+            Err(_) => self.refuse(),
         }
     }
 
-    /// Counts a connection out.
-    pub(in crate::server) fn release(&self) {
-        self.sockets.fetch_sub(1, Relaxed);
+    /// Counts a connection in that is not served: it is told why, or dropped.
+    pub(in crate::server) fn refuse(&self) -> Admission {
+        let told =
+            self.refused.fetch_update(Relaxed, Relaxed, |n| (n < MAX_REFUSALS).then_some(n + 1));
+        if told.is_ok() { Admission::Refused } else { Admission::Dropped }
+    }
+
+    /// Counts a connection out that was `admit`ted so.
+    pub(in crate::server) fn release(&self, admission: Admission) {
+        match admission {
+            Admission::Admitted => self.sockets.fetch_sub(1, Relaxed),
+            Admission::Refused => self.refused.fetch_sub(1, Relaxed),
+            Admission::Dropped => 0,
+        };
+    }
+
+    /// The counts by address.
+    pub(in crate::server) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Something was refused for a limit.
+    pub(in crate::server) fn note_limit(&self, limit: Limit) {
+        self.limited.count(limit);
+    }
+
+    fn note_full(&self, error: &Error) {
+        if error.kind() == ErrorKind::QueueFull {
+            self.note_limit(Limit::MaxChannels);
+        }
     }
 }
 

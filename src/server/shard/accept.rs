@@ -1,13 +1,15 @@
 //! New connections: from the listening sockets into the shard.
 
 use std::io;
+use std::net::IpAddr;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Poll, Token};
 
+use super::Shard;
 use super::conn::Conn;
-use super::{Shard, http};
 use crate::hub::Gauges;
+use crate::server::limits::Limit;
 use crate::server::service::Admission;
 
 /// The first token of a listening socket; the others follow. No connection gets that far.
@@ -37,7 +39,7 @@ impl Shard {
     fn accept_at(&mut self, at: usize) {
         while let Some(listener) = self.listeners.get(at) {
             match listener.accept() {
-                Ok((stream, _)) => self.welcome(stream),
+                Ok((stream, peer)) => self.welcome(stream, peer.ip()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // The connection was gone before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -60,10 +62,20 @@ impl Shard {
         }
     }
 
-    fn welcome(&mut self, mut stream: TcpStream) {
-        let admission = self.service.admit();
-        if admission != Admission::Admitted {
+    fn welcome(&mut self, mut stream: TcpStream, peer: IpAddr) {
+        let mut admission = self.service.admit();
+        let token = self.conns.vacant_key();
+        let refused = match admission {
+            Admission::Admitted => self.enter_gate(token, peer).err(),
+            _ => Some(Limit::MaxConnections),
+        };
+        if let Some(limit) = refused {
             Gauges::add(&self.gauges().rejected, 1);
+            self.service.note_limit(limit);
+            if admission == Admission::Admitted {
+                self.service.release(admission);
+                admission = self.service.refuse();
+            }
         }
         if admission == Admission::Dropped {
             return;
@@ -71,21 +83,21 @@ impl Shard {
         // Answers to pipelined requests would wait 40 ms for an acknowledgement otherwise.
         let _ = stream.set_nodelay(true);
         let timeout = self.options.handshake_timeout.as_millis() as u64;
-        let entry = self.conns.vacant_entry();
         let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = self.poll.registry().register(&mut stream, Token(entry.key()), interest)
-        {
+        if let Err(error) = self.poll.registry().register(&mut stream, Token(token), interest) {
             log::warn!(target: "qyun::server", "cannot watch a connection: {error}");
-            self.service.release();
+            self.ledger.forget(token, self.service.gate(), self.now);
+            self.service.release(admission);
             return;
         }
-        let token = entry.key();
-        entry.insert(Conn::new(stream, self.now + timeout));
+        let mut conn = Conn::new(stream, self.now + timeout);
+        conn.refused = refused.is_some();
+        self.conns.insert(conn);
         let gauges = self.gauges();
         Gauges::add(&gauges.connections, 1);
         Gauges::add(&gauges.connections_total, 1);
-        if admission == Admission::Refused {
-            self.refuse(token, http::NO_ROOM);
+        if let Some(limit) = refused {
+            self.refuse(token, limit.refusal());
         }
     }
 }

@@ -12,6 +12,7 @@ use super::{Shard, gauges_of};
 use crate::hub::{Connection, Decision, Gauges, Home, Origin};
 use crate::server::answer::{self, Answer};
 use crate::server::dialect::{Endpoint, Ticket, Upgrade, Verdict};
+use crate::server::limits::Limit;
 use crate::server::remote;
 use crate::wire::close;
 use crate::wire::http::{Handshake, Head, RequestHead};
@@ -62,8 +63,11 @@ impl Shard {
         if !endpoint.options.allows_origin(head.origin) {
             return self.deny(token, &Answer::failure(403, "Origin is not allowed"), reply);
         }
+        if let Err(limit) = self.pass_gate(token, head.raw) {
+            return self.turn_away(token, limit, reply);
+        }
         if self.is_full(&endpoint) {
-            return self.deny(token, &Answer::failure(503, "Too many connections"), reply);
+            return self.turn_away(token, Limit::MaxConnections, reply);
         }
         let Some(conn) = self.conns.get(token) else { return Next::Nothing };
         let Ok(peer) = conn.stream.peer_addr() else {
@@ -133,8 +137,7 @@ impl Shard {
                 self.deny(token, &Answer::failure(status, &reason), candidate.reply)
             }
             Decision::Accept { .. } if self.stopping || self.is_full(&candidate.endpoint) => {
-                let answer = Answer::failure(503, "Too many connections");
-                self.deny(token, &answer, candidate.reply)
+                self.turn_away(token, Limit::MaxConnections, candidate.reply)
             }
             Decision::Accept { .. } if !self.is_there(&candidate.endpoint) => {
                 self.deny(token, &Answer::failure(404, "Not found"), candidate.reply)

@@ -11,6 +11,7 @@ use super::http::HttpState;
 use super::peer::Peer;
 use super::subscriptions::Place;
 use crate::hub::Channel;
+use crate::server::service::Admission;
 use crate::wire::websocket::{Decoder, frame_end};
 
 /// One connection.
@@ -21,7 +22,7 @@ pub(super) struct Conn {
     /// What the socket did not take yet; present only while there is something.
     out: Option<Box<OutQueue>>,
     /// A frame or message that is half read; present only then.
-    pub reader: Option<Box<Decoder>>,
+    pub reader: Option<Box<HalfRead>>,
     /// When the lane's current phase has lasted too long, in ms of the shard's clock.
     pub deadline: u64,
     /// A ping was sent and nothing was heard since.
@@ -37,8 +38,18 @@ pub(super) struct Conn {
     pub after_flush: AfterFlush,
     /// It agreed on compression.
     pub deflate: bool,
+    /// It is not served, only told why.
+    pub refused: bool,
     /// It is to be freed at the end of the round.
     pub dead: bool,
+}
+
+/// A frame or message of which a part has come.
+#[derive(Debug)]
+pub(super) struct HalfRead {
+    pub decoder: Decoder,
+    /// When the first part came, in ms of the shard's clock.
+    pub since: u64,
 }
 
 /// What a connection is for at the moment.
@@ -107,8 +118,14 @@ impl Conn {
             read_closed: false,
             after_flush: AfterFlush::Stay,
             deflate: false,
+            refused: false,
             dead: false,
         }
+    }
+
+    /// What it was counted in as.
+    pub(super) fn admission(&self) -> Admission {
+        if self.refused { Admission::Refused } else { Admission::Admitted }
     }
 
     /// Bytes that wait to be written.

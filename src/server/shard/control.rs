@@ -111,6 +111,7 @@ impl Shard {
         }
         let before = std::mem::replace(&mut self.options, self.service.options());
         self.trusted_proxies = trusted_proxies(&self.options);
+        self.follow_limits();
         self.spin.set_limit(self.options.busy_poll);
         self.sweep_interval = sweep::interval(&self.options);
         self.next_sweep = self.next_sweep.min(self.now + self.sweep_interval);

@@ -131,11 +131,12 @@ impl Shard {
                 by_peer: false,
             });
         }
-        for (_, conn) in std::mem::take(&mut self.conns) {
+        for (token, conn) in std::mem::take(&mut self.conns) {
+            self.ledger.forget(token, self.service.gate(), self.now);
             let gauges = gauges_of(&self.service, self.id);
             Gauges::sub(&gauges.queued_bytes, conn.queued() as u64);
             Gauges::sub(&gauges.connections, 1);
-            self.service.release();
+            self.service.release(conn.admission());
         }
         for (_, local) in std::mem::take(&mut self.locals) {
             local.abandon(self.id, self.gauges());

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use super::admit::Candidate;
 use super::answers::{MAX_ANSWERS, Reply};
 use super::conn::{AfterFlush, Conn, Lane, Sent};
+use super::ledger::Pace;
 use super::{Shard, gauges_of};
 use crate::hub::{Channel, Gauges};
 use crate::server::answer::{self, Answer};
 use crate::server::call::{Call, Plan};
 use crate::server::dialect::allows_origin;
+use crate::server::limits::Limit;
 use crate::server::{ServerOptions, admin};
 use crate::wire::http::{Body, BodyFault, Handshake, Head, Parsed, Refusal, find_end, parse};
 use crate::wire::websocket::{Message, accept_key};
@@ -24,9 +26,6 @@ pub(super) use crate::server::answer::status;
 
 /// Names in a shard's cache.
 const MAX_CACHED: usize = 4096;
-
-/// The answer to a connection beyond `max_connections`.
-pub(super) const NO_ROOM: Refusal = Refusal { status: 503, message: "Too many connections" };
 
 /// The answer to a connection that waits while the server stops.
 pub(super) const STOPPING: Refusal = Refusal { status: 503, message: "Server is stopping" };
@@ -226,6 +225,11 @@ impl Shard {
             keep_alive: head.keep_alive && !self.stopping,
             head_only: head.method == "HEAD",
         };
+        if self.ledger.is_metered()
+            && let Some(refused) = self.keep_pace(token, reply)
+        {
+            return self.start_body(token, head, Call::Refuse(refused.0), refused.1);
+        }
         match Plan::of(head) {
             Plan::SendInPath { name, message } if head.has_no_body() => {
                 match self.send_in_path(name, message) {
@@ -238,6 +242,9 @@ impl Shard {
                 return self.start_body(token, head, call, reply);
             }
             Plan::Upgrade { target, handshake } => {
+                if let Err(limit) = self.pass_gate(token, head.raw) {
+                    return self.turn_away(token, limit, reply);
+                }
                 if !allows_origin(&self.options.origins, head.origin) {
                     let answer = Answer::failure(403, "Origin is not allowed");
                     self.answer(token, &answer, reply);
@@ -255,7 +262,12 @@ impl Shard {
                 return Next::Nothing;
             }
             Plan::Elsewhere => return self.elsewhere(token, head, reply),
-            Plan::Events { name } => return self.start_events(token, name, reply),
+            Plan::Events { name } => {
+                return match self.pass_gate(token, head.raw) {
+                    Ok(()) => self.start_events(token, name, reply),
+                    Err(limit) => self.turn_away(token, limit, reply),
+                };
+            }
             Plan::Admin => {
                 let conn = self.conns.get(token);
                 let peer = conn.and_then(|conn| conn.stream.peer_addr().ok());
@@ -264,6 +276,31 @@ impl Shard {
             }
             Plan::Call(call) => return self.start_body(token, head, call, reply),
         }
+        self.after_request(token, reply)
+    }
+
+    /// Counts a request; what it is answered instead, when the connection is over its rate.
+    #[cold]
+    fn keep_pace(&mut self, token: usize, reply: Reply) -> Option<(Answer, Reply)> {
+        let pace = self.ledger.meter(token, self.now);
+        if pace == Pace::Kept {
+            return None;
+        }
+        self.service.note_limit(Limit::MessageRate);
+        let keep_alive = reply.keep_alive && pace == Pace::Over;
+        Some((Answer::failure(429, &self.too_fast()), Reply { keep_alive, ..reply }))
+    }
+
+    /// What is said to a connection that is over its rate.
+    pub(super) fn too_fast(&self) -> String {
+        let rate = self.options.message_rate;
+        format!("Too many messages: this connection may send {rate} a second")
+    }
+
+    /// A handshake that is over a limit.
+    pub(super) fn turn_away(&mut self, token: usize, limit: Limit, reply: Reply) -> Next {
+        self.service.note_limit(limit);
+        self.answer(token, &Answer::refusal(limit.refusal()), reply);
         self.after_request(token, reply)
     }
 
@@ -332,6 +369,7 @@ impl Shard {
         let text = percent::decode(message)?;
         let limit = self.options.max_url_message_bytes;
         if text.len() > limit {
+            self.service.note_limit(Limit::MaxUrlMessageBytes);
             return Err(Error::new(
                 ErrorKind::TooLarge,
                 format!("Message has {} bytes; the limit in a URL is {limit}: POST it", text.len()),
@@ -434,6 +472,11 @@ impl Shard {
     /// Answers input that is no acceptable request, and ends the connection: where the next
     /// request would begin is not known for sure.
     pub(super) fn refuse(&mut self, token: usize, refusal: Refusal) {
+        match refusal.status {
+            413 => self.service.note_limit(Limit::MaxMessageBytes),
+            414 | 431 => self.service.note_limit(Limit::MaxHeaderBytes),
+            _ => {}
+        }
         let answer = Answer::refusal(refusal);
         self.answer(token, &answer, Reply { keep_alive: false, head_only: false });
         self.end_after_answer(token);
@@ -441,6 +484,14 @@ impl Shard {
 
     /// The client took too long over a request.
     pub(super) fn time_out_request(&mut self, token: usize) {
+        let head = self.conns.get(token).is_some_and(|conn| match &conn.lane {
+            Lane::Http(Some(state)) => state.request.is_none() && !conn.stalled,
+            _ => false,
+        });
+        self.service.note_limit(match head {
+            true => Limit::HandshakeTimeout,
+            false => Limit::RequestTimeout,
+        });
         self.refuse(token, Refusal { status: 408, message: "Request took too long" });
         self.write_answers_of(token);
     }

@@ -15,6 +15,7 @@ mod drain;
 mod encoding;
 mod fanout;
 mod http;
+mod ledger;
 mod peer;
 mod spin;
 mod subscriptions;
@@ -38,10 +39,12 @@ use self::answers::Answers;
 use self::conn::{AfterFlush, Conn, Lane, Sent};
 pub(super) use self::control::Control;
 use self::drain::Leaving;
+use self::ledger::Ledger;
 
 use self::spin::Spin;
 use self::subscriptions::Local;
 use super::dialect::Closure;
+use super::limits::Limit;
 use super::{ServerOptions, Service};
 use crate::hub::{Channel, Decision, Gauges, Inbox, Item};
 use crate::thread;
@@ -79,6 +82,7 @@ pub(super) struct Shard {
     options: Arc<ServerOptions>,
     version: u64,
     trusted_proxies: Vec<IpNet>,
+    ledger: Ledger,
     inbox: Arc<Inbox>,
     control: Arc<Control>,
     poll: Poll,
@@ -102,6 +106,8 @@ pub(super) struct Shard {
     unwritten: Vec<u32>,
     /// Buffers for joined sends.
     spare: Vec<Vec<u8>>,
+    /// Pongs to the connection whose input is being read.
+    pongs: Vec<u8>,
     /// Decisions about WebSockets that wait to be admitted: socket, ticket, decision.
     decided: Vec<(usize, u64, Decision)>,
     next_ticket: u64,
@@ -133,6 +139,7 @@ impl Shard {
         let trusted_proxies = control::trusted_proxies(&options);
         Ok(Self {
             id,
+            ledger: Ledger::new(&options),
             options,
             version: 0,
             trusted_proxies,
@@ -151,6 +158,7 @@ impl Shard {
             touched: Vec::new(),
             unwritten: Vec::new(),
             spare: Vec::new(),
+            pongs: Vec::new(),
             decided: Vec::new(),
             next_ticket: 0,
             held_back: false,
@@ -425,6 +433,7 @@ impl Shard {
         match sent {
             Sent::Full => {
                 Gauges::add(&self.gauges().closed_slow, 1);
+                self.service.note_limit(Limit::QueueBytes);
                 let Some(conn) = self.conns.get_mut(token) else { return };
                 if matches!(conn.lane, Lane::Events(_)) {
                     // There is no word for it in this format.
@@ -465,7 +474,8 @@ impl Shard {
             let gauges = gauges_of(&self.service, self.id);
             Gauges::sub(&gauges.queued_bytes, conn.queued() as u64);
             Gauges::sub(&gauges.connections, 1);
-            self.service.release();
+            self.ledger.forget(token, self.service.gate(), self.now);
+            self.service.release(conn.admission());
         }
     }
 

@@ -12,6 +12,7 @@ use super::subscriptions::Place;
 use super::{Shard, gauges_of};
 use crate::hub::{Connection, Gauges};
 use crate::server::dialect::{Closure, Endpoint};
+use crate::server::limits::Limit;
 use crate::wire::websocket::{self, Message};
 use crate::wire::{MessageKind, close};
 
@@ -281,6 +282,7 @@ impl Shard {
         }
         if peer.ping_at <= now {
             if awaiting_pong && !unread {
+                self.service.note_limit(Limit::PongWait);
                 self.close_websocket(token, close::NO_PONG, "no pong");
                 return;
             }
@@ -289,10 +291,13 @@ impl Shard {
             conn.awaiting_pong = true;
             self.send_own(token, websocket::PING);
         }
+        let wait = self.options.message_timeout.as_millis() as u64;
         if let Some(conn) = self.conns.get_mut(token) {
             let queued = conn.queued();
+            let whole_by =
+                conn.reader.as_ref().map_or(u64::MAX, |half| half.since.saturating_add(wait));
             if let Lane::Peer(peer) = &conn.lane {
-                conn.deadline = peer.deadline(queued, now);
+                conn.deadline = peer.deadline(queued, now).min(whole_by);
             }
         }
     }

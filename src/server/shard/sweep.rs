@@ -4,6 +4,7 @@
 use super::Shard;
 use super::conn::{Conn, Lane};
 use crate::server::ServerOptions;
+use crate::server::limits::Limit;
 use crate::wire::{close, events, websocket};
 
 const PARTS: usize = 4;
@@ -14,6 +15,7 @@ pub(super) fn interval(options: &ServerOptions) -> u64 {
     [
         options.handshake_timeout,
         options.request_timeout,
+        options.message_timeout,
         options.idle_timeout,
         options.pong_wait,
         options.ping_interval,
@@ -56,12 +58,18 @@ impl Shard {
         let pong_wait = options.pong_wait.as_millis() as u64;
         let pings = !options.ping_interval.is_zero();
         let next_ping = self.next_ping();
+        if self.is_message_late(token) {
+            self.service.note_limit(Limit::MessageTimeout);
+            self.close_websocket(token, close::MESSAGE_TIMEOUT, "message took too long");
+            return;
+        }
         let Some(conn) = self.conns.get_mut(token) else { return };
         match &conn.lane {
             Lane::Http(None) => self.kill(token),
             Lane::Http(Some(_)) => self.time_out_request(token),
             Lane::Listener(_) | Lane::Sender(_) | Lane::Stream(_) => {
                 if conn.awaiting_pong {
+                    self.service.note_limit(Limit::PongWait);
                     self.close_websocket(token, close::NO_PONG, "no pong");
                 } else if pings {
                     conn.awaiting_pong = true;

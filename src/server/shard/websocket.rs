@@ -4,14 +4,19 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use super::conn::{AfterFlush, Conn, Lane};
+use super::conn::{AfterFlush, Conn, HalfRead, Lane};
+use super::ledger::Pace;
 use super::{Shard, gauges_of};
 use crate::hub::Gauges;
 use crate::server::dialect::Closure;
+use crate::server::limits::Limit;
 use crate::wire::stream::{self, Op, Reply, Request};
 use crate::wire::websocket::{Decoder, Event, Fault, Limits, Message, close_frame, pong_frame};
 use crate::wire::{MessageKind, Position, close};
 use crate::{Error, ErrorKind};
+
+/// Bytes of pongs that are written together.
+const MAX_PONGS: usize = 16 << 10;
 
 impl Shard {
     /// Reads once from a connection that is no HTTP connection (any more); true if more may wait.
@@ -34,7 +39,12 @@ impl Shard {
     }
 
     /// Takes bytes that a WebSocket client sent.
-    pub(super) fn websocket_input(&mut self, token: usize, mut input: &mut [u8]) {
+    pub(super) fn websocket_input(&mut self, token: usize, input: &mut [u8]) {
+        self.frames_input(token, input);
+        self.write_pongs(token);
+    }
+
+    fn frames_input(&mut self, token: usize, mut input: &mut [u8]) {
         let max_message = self.options.max_message_bytes;
         let next_ping = self.next_ping();
         let Some(conn) = self.conns.get_mut(token) else { return };
@@ -57,16 +67,25 @@ impl Shard {
             _ => Limits::discard(max_message),
         };
         Self::heard(conn, next_ping);
-        let limits = Limits { deflate: conn.deflate, ..limits };
-        let mut decoder = conn.reader.take().map_or_else(Decoder::default, |decoder| *decoder);
+        let max_fragments = u32::try_from(self.options.max_fragments).unwrap_or(u32::MAX);
+        let limits = Limits { deflate: conn.deflate, max_fragments, ..limits };
+        let HalfRead { mut decoder, mut since } = match conn.reader.take() {
+            Some(half) => *half,
+            None => HalfRead { decoder: Decoder::default(), since: now },
+        };
         loop {
             match decoder.next(&mut input, limits) {
                 Ok(None) => break,
-                Ok(Some(Event::Message(kind, data))) => self.on_message(token, kind, data),
+                Ok(Some(Event::Message(kind, data))) => {
+                    since = now;
+                    self.on_message(token, kind, data);
+                }
                 Ok(Some(Event::TooLarge(kind, head, size))) => {
+                    since = now;
                     self.on_too_large(token, kind, head, size);
                 }
                 Ok(Some(Event::Deflated(kind, data))) => {
+                    since = now;
                     if let Err(fault) = self.on_deflated(token, kind, data, limits) {
                         self.on_fault(token, fault);
                         return;
@@ -91,13 +110,43 @@ impl Shard {
         if !decoder.is_idle()
             && let Some(conn) = self.conns.get_mut(token)
         {
-            conn.reader = Some(Box::new(decoder));
+            conn.reader = Some(Box::new(HalfRead { decoder, since }));
+            // Perhaps earlier than a ping is due, and then the ping comes earlier too: only when the
+            // deadline is there is looked what is late.
+            let wait = self.options.message_timeout.as_millis() as u64;
+            conn.deadline = conn.deadline.min(since.saturating_add(wait));
+        }
+    }
+
+    /// Whether a message of the connection has taken too long. The time in which the server does not
+    /// read does not count.
+    pub(super) fn is_message_late(&mut self, token: usize) -> bool {
+        let (now, wait) = (self.now, self.options.message_timeout.as_millis() as u64);
+        let congested = self.service.hub().is_congested();
+        let Some(conn) = self.conns.get_mut(token) else { return false };
+        let held_back = matches!(&conn.lane, Lane::Peer(peer) if peer.held_back);
+        let unread = congested || conn.paused || held_back;
+        let open = conn.is_open_websocket();
+        match &mut conn.reader {
+            Some(half) if open && half.since.saturating_add(wait) <= now => {
+                if unread {
+                    half.since = now;
+                }
+                !unread
+            }
+            _ => false,
         }
     }
 
     /// The peer broke the protocol or a limit.
     fn on_fault(&mut self, token: usize, fault: Fault) {
         Gauges::add(&self.gauges().rejected, 1);
+        match fault {
+            Fault::TOO_MANY_FRAGMENTS => self.service.note_limit(Limit::MaxFragments),
+            Fault { code: close::TOO_BIG, .. } => self.service.note_limit(Limit::MaxMessageBytes),
+            _ => {}
+        }
+        self.write_pongs(token);
         self.close_websocket(token, fault.code, fault.reason);
         self.discard_input(token);
     }
@@ -123,23 +172,99 @@ impl Shard {
         inflated
     }
 
-    /// Once a Close was sent, nothing may follow it.
+    /// The pongs of one input are written together: whoever sends pings as fast as it can costs no
+    /// system call for each.
     fn on_ping(&mut self, token: usize, data: &[u8]) {
-        if self.conns.get(token).is_some_and(Conn::is_open_websocket) {
-            self.send_own(token, &pong_frame(data));
+        if self.ledger.is_metered() && !self.counts(token) {
+            return;
+        }
+        self.pongs.extend_from_slice(&pong_frame(data));
+        if self.pongs.len() >= MAX_PONGS {
+            self.write_pongs(token);
         }
         if let Some((endpoint, connection)) = self.peer(token) {
             endpoint.handler.pinged(&connection, data);
         }
     }
 
+    /// Writes the pongs to the connection whose input is being read. Once a Close was sent, nothing
+    /// may follow it.
+    fn write_pongs(&mut self, token: usize) {
+        if self.pongs.is_empty() {
+            return;
+        }
+        let mut pongs = std::mem::take(&mut self.pongs);
+        if self.conns.get(token).is_some_and(Conn::is_open_websocket) {
+            self.send_own(token, &pongs);
+        }
+        pongs.clear();
+        self.pongs = pongs;
+    }
+
     fn on_pong(&mut self, token: usize) {
+        if self.ledger.is_metered() && !self.counts(token) {
+            return;
+        }
         if let Some((endpoint, connection)) = self.peer(token) {
             endpoint.handler.ponged(&connection);
         }
     }
 
+    /// Counts something that a WebSocket sent; false when it is over the connection's rate, and
+    /// then, if that goes on, the connection is being closed.
+    #[cold]
+    fn counts(&mut self, token: usize) -> bool {
+        let pace = self.ledger.meter(token, self.now);
+        if pace == Pace::Kept {
+            return true;
+        }
+        Gauges::add(&self.gauges().rejected, 1);
+        self.service.note_limit(Limit::MessageRate);
+        if pace == Pace::Flood {
+            self.end_flood(token);
+        }
+        false
+    }
+
+    fn end_flood(&mut self, token: usize) {
+        if !self.conns.get(token).is_some_and(Conn::is_open_websocket) {
+            return;
+        }
+        // The answers to those before wait in the inbox, or are pongs.
+        self.deliver();
+        self.write_pongs(token);
+        self.close_websocket(token, close::TOO_FAST, "too many messages");
+    }
+
+    /// Answers a message that is over the connection's rate. Where there are no answers, a client
+    /// whose message is lost is told by the Close.
+    #[cold]
+    fn refuse_message(&mut self, token: usize, kind: MessageKind, data: &[u8]) {
+        let text = self.too_fast();
+        match self.conns.get(token).map(|conn| &conn.lane) {
+            Some(Lane::Stream(_)) => match stream::decode_request(data) {
+                Some(request) if kind == MessageKind::Binary => {
+                    let refusal =
+                        Reply { id: request.id, status: 429, error: &text, ..Reply::default() };
+                    self.reply(token, &refusal);
+                }
+                _ => self.on_no_request(token),
+            },
+            Some(Lane::Peer(peer)) => {
+                let told = peer.endpoint.handler.over_rate(&peer.connection, data, &text);
+                if !told {
+                    self.end_flood(token);
+                }
+            }
+            _ => self.end_flood(token),
+        }
+    }
+
     fn on_message(&mut self, token: usize, kind: MessageKind, data: &[u8]) {
+        if self.ledger.is_metered() && !self.counts(token) {
+            self.refuse_message(token, kind, data);
+            return;
+        }
         match self.conns.get(token).map(|conn| &conn.lane) {
             Some(Lane::Sender(channel)) => {
                 let message = Message::new(kind, data);
@@ -159,6 +284,10 @@ impl Shard {
     /// A publication over the limit on a stream: refused like any other request, because other
     /// channels of the connection have nothing to do with it. Its payload was not kept.
     fn on_too_large(&mut self, token: usize, kind: MessageKind, head: &[u8], size: usize) {
+        if self.ledger.is_metered() && !self.counts(token) {
+            self.refuse_message(token, kind, head);
+            return;
+        }
         match stream::decode_request(head) {
             Some(request @ Request { op: Op::Publish(..), .. }) if kind == MessageKind::Binary => {
                 Gauges::add(&self.gauges().rejected, 1);
@@ -177,6 +306,7 @@ impl Shard {
 
     /// The peer closes: it gets its code back behind what is queued, and the socket goes.
     fn on_close(&mut self, token: usize, code: u16, reason: &str) {
+        self.write_pongs(token);
         self.write_answers_of(token);
         self.flush_peer(token);
         if self.conns.get(token).is_some_and(Conn::is_open_websocket) {
@@ -268,25 +398,29 @@ impl Shard {
                 }
             }
         };
-        let mut packet = Vec::new();
-        stream::encode_reply(&mut packet, &reply);
-        let mut frame = Vec::with_capacity(packet.len() + 10);
-        Message::append(&mut frame, MessageKind::Binary, &[&packet]);
         match (request.op, answer) {
             // The answer to a publish follows its delivery; the others precede what they begin.
-            (Op::Publish(..), Ok(_)) => self.answers.push_for(token, &frame),
-            _ => {
-                self.write_answers_of(token);
-                // The request may have delivered what waited, and the connection not taken it.
-                if self.conns.get(token).is_some_and(Conn::is_open_websocket) {
-                    self.send_own(token, &frame);
-                }
-            }
+            (Op::Publish(..), Ok(_)) => self.answers.push_for(token, &reply_frame(&reply)),
+            _ => self.reply(token, &reply),
+        }
+    }
+
+    /// Writes a reply behind those before it.
+    fn reply(&mut self, token: usize, reply: &Reply<'_>) {
+        self.write_answers_of(token);
+        // The request may have delivered what waited, and the connection not taken it.
+        if self.conns.get(token).is_some_and(Conn::is_open_websocket) {
+            self.send_own(token, &reply_frame(reply));
         }
     }
 
     fn stream_subscribe(&mut self, token: usize, name: &str) -> Result<(u64, Position), Error> {
         let channel = self.service.find(name)?;
+        if let Some(Lane::Stream(places)) = self.conns.get(token).map(|conn| &conn.lane)
+            && !places.contains_key(&channel.id())
+        {
+            self.service.check_subscriptions(places.len())?;
+        }
         let start = self.subscribe_stream(token, &channel).ok_or_else(not_found)?;
         Ok((channel.id(), start.position))
     }
@@ -327,6 +461,14 @@ fn stream_limits(max_message: usize) -> Limits {
     let head = stream::REQUEST_HEADER + crate::wire::name::MAX_LEN;
     let (max, skip) = (max_message + head, max_message.saturating_mul(16) + head);
     Limits { skip, head, ..Limits::keep(max) }
+}
+
+fn reply_frame(reply: &Reply<'_>) -> Vec<u8> {
+    let mut packet = Vec::new();
+    stream::encode_reply(&mut packet, reply);
+    let mut frame = Vec::with_capacity(packet.len() + 10);
+    Message::append(&mut frame, MessageKind::Binary, &[&packet]);
+    frame
 }
 
 fn not_found() -> Error {

@@ -7,6 +7,8 @@ use super::Framing;
 pub struct Body {
     state: State,
     limit: usize,
+    /// Bytes of chunk extensions so far, which mean nothing here.
+    extensions: usize,
     data: Vec<u8>,
 }
 
@@ -37,6 +39,8 @@ pub enum BodyFault {
 
 /// A chunk-size line with its extensions, and all trailers together.
 const MAX_CHUNK_LINE: usize = 1024;
+/// The extensions of all chunks: else a body of a few bytes could be a long read.
+const MAX_EXTENSIONS: usize = 16 << 10;
 const MAX_TRAILERS: usize = 8192;
 
 impl Body {
@@ -48,7 +52,7 @@ impl Body {
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::ChunkSize(Vec::new()),
         };
-        Ok(Self { state, limit, data: Vec::new() })
+        Ok(Self { state, limit, extensions: 0, data: Vec::new() })
     }
 
     /// Takes what belongs to the body from the front of `input`; true when the body is whole.
@@ -76,6 +80,11 @@ impl Body {
                         }
                         _ => return Err(BodyFault::Malformed),
                     };
+                    // Sixteen digits say every size.
+                    self.extensions += line.len().saturating_sub(16 + 2);
+                    if self.extensions > MAX_EXTENSIONS {
+                        return Err(BodyFault::Malformed);
+                    }
                     if size > (self.limit - self.data.len()) as u64 {
                         return Err(BodyFault::TooLarge);
                     }
@@ -209,6 +218,14 @@ mod tests {
         }
         let endless = [&b"0\r\n"[..], &b"X: y\r\n".repeat(2000)].concat();
         assert_eq!(read(Framing::Chunked, &endless, 99), Err(BodyFault::Malformed));
+    }
+
+    #[test]
+    fn extensions_count_together() {
+        let chunk = format!("1;{}\r\nx\r\n", "e".repeat(1000));
+        assert_eq!(read(Framing::Chunked, chunk.repeat(16).as_bytes(), 999), Ok(None));
+        let many = chunk.repeat(17);
+        assert_eq!(read(Framing::Chunked, many.as_bytes(), 999), Err(BodyFault::Malformed));
     }
 
     #[test]

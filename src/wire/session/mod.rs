@@ -55,6 +55,7 @@ pub mod code {
     pub const UNSUPPORTED: &str = "unsupported";
     pub const NOT_SUBSCRIBED: &str = "not_subscribed";
     pub const LIMIT_EXCEEDED: &str = "limit_exceeded";
+    pub const TOO_FAST: &str = "too_fast";
     pub const FORBIDDEN: &str = "forbidden";
     pub const METHOD_NOT_FOUND: &str = "method_not_found";
     pub const BUSY: &str = "busy";

@@ -35,6 +35,12 @@ pub struct Fault {
     pub reason: &'static str,
 }
 
+impl Fault {
+    /// A message came in more frames than [`Limits::max_fragments`].
+    pub const TOO_MANY_FRAGMENTS: Self =
+        Self { code: close::TOO_BIG, reason: "message in more fragments than the limit" };
+}
+
 const fn protocol(reason: &'static str) -> Fault {
     Fault { code: close::PROTOCOL_ERROR, reason }
 }
@@ -52,18 +58,20 @@ pub struct Limits {
     pub head: usize,
     /// Whether messages may come compressed (RFC 7692): the connection has agreed on it.
     pub deflate: bool,
+    /// The most frames that a message may come in.
+    pub max_fragments: u32,
 }
 
 impl Limits {
     /// Messages up to `max` bytes are kept; a longer one is a fault.
-    pub fn keep(max: usize) -> Self {
-        Self { max, keep: true, skip: 0, head: 0, deflate: false }
+    pub const fn keep(max: usize) -> Self {
+        Self { max, keep: true, skip: 0, head: 0, deflate: false, max_fragments: u32::MAX }
     }
 
     /// Messages up to `max` bytes are checked and reported, their content is neither kept nor
     /// lent; a longer one is a fault.
-    pub fn discard(max: usize) -> Self {
-        Self { max, keep: false, skip: 0, head: 0, deflate: false }
+    pub const fn discard(max: usize) -> Self {
+        Self { max, keep: false, skip: 0, head: 0, deflate: false, max_fragments: u32::MAX }
     }
 
     /// The longest compressed payload that can stand for an acceptable message: the compressors in
@@ -87,6 +95,8 @@ pub struct Decoder {
     deflated: bool,
     /// Payload bytes of the message so far, kept or not.
     size: usize,
+    /// Its frames so far.
+    fragments: u32,
     text: Utf8Stream,
     buffer: Vec<u8>,
     control: Vec<u8>,
@@ -245,6 +255,10 @@ impl Decoder {
             (TEXT, None) => self.message = Some(MessageKind::Text),
             (BINARY, None) => self.message = Some(MessageKind::Binary),
             _ => {}
+        }
+        self.fragments = if opcode == 0 { self.fragments.saturating_add(1) } else { 1 };
+        if self.fragments > limits.max_fragments {
+            return Err(Fault::TOO_MANY_FRAGMENTS);
         }
         self.deflated |= bytes[0] & RSV1 != 0;
         let longest = match self.deflated {

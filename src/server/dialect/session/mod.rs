@@ -78,6 +78,12 @@ impl Handler for Session {
         }
     }
 
+    fn over_rate(&self, connection: &Arc<Connection>, data: &[u8], text: &str) -> bool {
+        let request = session::parse(data);
+        let id = request.as_ref().map_or_else(|fault| fault.id, |request| request.id);
+        connection.send(&session::error(id, code::TOO_FAST, text)).is_ok()
+    }
+
     fn closed(&self, _: &Arc<Service>, connection: &Arc<Connection>, _: &Closure) {
         if let Some(calls) = connection.attachment::<Calls>() {
             calls.close();
@@ -161,14 +167,10 @@ impl<'a> Asked<'a> {
     /// The response tells the position that the subscription begins behind, and precedes the first
     /// message: it is sent under the channel's lock.
     fn subscribe(&self) -> Answer {
-        let max = self.service.options().max_subscriptions;
         let named: Named<'_> = self.read()?;
         let channel = self.service.find(&named.channel).map_err(failed)?;
         let connection = self.connection;
-        if connection.channel_count() >= max && !connection.is_in(&channel) {
-            let text = format!("there are {max} subscriptions already, as many as may be");
-            return Err((code::LIMIT_EXCEEDED, text));
-        }
+        self.service.check_room(connection, &channel).map_err(failed)?;
         let name = session::quoted(&named.channel);
         let tell = |at: crate::wire::Position| {
             let rest = format!(r#","epoch":{},"offset":{}}}"#, at.epoch, at.offset);

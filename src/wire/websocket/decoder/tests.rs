@@ -325,3 +325,15 @@ proptest! {
         read_within(&bytes, &cuts, deflating(1000));
     }
 }
+
+#[test]
+fn a_message_comes_in_so_many_frames_and_no_more() {
+    let limits = Limits { max_fragments: 3, ..Limits::keep(100) };
+    let three = [frame(0x01, b"a"), frame(0x00, b""), frame(0x89, b""), frame(0x80, b"b")].concat();
+    let whole = [Said::Ping(vec![]), Said::Message(MessageKind::Text, b"ab".to_vec())];
+    // Twice: each message begins to count anew.
+    let said = read_within(&three.repeat(2), &[], limits);
+    assert_eq!(said, [&whole[..], &whole[..]].concat());
+    let four = [frame(0x01, b""), frame(0x00, b""), frame(0x00, b""), frame(0x80, b"")].concat();
+    assert_eq!(read_within(&four, &[], limits), [Said::Fault(1009)]);
+}

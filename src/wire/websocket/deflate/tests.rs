@@ -36,7 +36,7 @@ fn inflate(kind: MessageKind, payload: &[u8], limits: Limits) -> Result<Vec<u8>,
     }
 }
 
-const KEEP: Limits = Limits { max: 1 << 20, keep: true, skip: 0, head: 0, deflate: true };
+const KEEP: Limits = Limits { deflate: true, ..Limits::keep(1 << 20) };
 
 /// The examples of RFC 7692 section 7.2.3.
 #[test]
