@@ -5,7 +5,8 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-use super::{Connection, Hub, Item, lock};
+use super::history::{History, now_ms};
+use super::{ChannelConfig, Connection, Hub, Item, lock};
 use crate::wire::Position;
 use crate::wire::websocket::Message;
 
@@ -39,8 +40,11 @@ pub struct Published {
 /// Where a subscription starts: the first message that it gets is the one after `position`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Start {
-    /// The last publication before the subscription.
+    /// The last publication before the subscription or, when it is recovered, the one that the
+    /// subscriber got last.
     pub position: Position,
+    /// To a subscriber that said what it got last: whether everything behind that follows.
+    pub recovered: Option<bool>,
 }
 
 /// The channel has been deleted.
@@ -54,13 +58,14 @@ pub const NO_SLOT: u32 = u32::MAX;
 #[derive(Debug)]
 pub struct Channel {
     id: u64,
-    epoch: u64,
+    pub(super) epoch: u64,
     created_ms: u64,
     name: Box<str>,
     /// It disappears with its last subscriber.
     ephemeral: bool,
-    state: Mutex<State>,
-    subscribers: AtomicU64,
+    pub(super) config: Arc<ChannelConfig>,
+    pub(super) state: Mutex<State>,
+    pub(super) subscribers: AtomicU64,
     /// Subscribers that agreed on compression.
     deflating: AtomicU32,
     /// For each shard, where it keeps its subscribers of this channel. A shard reads and writes
@@ -69,12 +74,14 @@ pub struct Channel {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    offset: u64,
+pub(super) struct State {
+    pub(super) offset: u64,
     /// Bit n: shard n has a subscriber.
-    shards: u64,
-    deleted: bool,
+    pub(super) shards: u64,
+    pub(super) deleted: bool,
     group: Option<Box<Group>>,
+    /// Present if the channel keeps one.
+    pub(super) history: Option<Box<History>>,
 }
 
 /// The connections that are members, by serial, and what their shards have not heard yet.
@@ -103,14 +110,23 @@ impl State {
 }
 
 impl Channel {
-    pub(super) fn new(name: &str, id: u64, epoch: u64, shards: usize, ephemeral: bool) -> Self {
+    pub(super) fn new(
+        name: &str,
+        id: u64,
+        epoch: u64,
+        shards: usize,
+        ephemeral: bool,
+        config: Arc<ChannelConfig>,
+    ) -> Self {
+        let history = config.keeps_history().then(Box::default);
         Self {
             id,
             epoch,
             created_ms: epoch / 1000,
             name: name.into(),
             ephemeral,
-            state: Mutex::default(),
+            config,
+            state: Mutex::new(State { history, ..State::default() }),
             subscribers: AtomicU64::new(0),
             deflating: AtomicU32::new(0),
             slots: (0..shards).map(|_| AtomicU32::new(NO_SLOT)).collect(),
@@ -154,6 +170,9 @@ impl Channel {
             }
             state.offset += 1;
             let offset = state.offset;
+            if let Some(history) = &mut state.history {
+                history.push(&self.config, offset, now_ms(), message.clone());
+            }
             let sharing;
             let message = match self.deflating.load(Relaxed) {
                 0 => message,
@@ -190,7 +209,7 @@ impl Channel {
         flush();
         state.shards |= 1 << shard;
         self.subscribers.fetch_add(1, Relaxed);
-        Ok(Start { position: Position { epoch: self.epoch, offset: state.offset } })
+        Ok(self.start(&mut state, None))
     }
 
     /// Counts a subscriber that agreed on compression. Before it subscribes, and so before the
@@ -204,11 +223,13 @@ impl Channel {
         self.deflating.fetch_sub(1, Relaxed);
     }
 
-    /// Where the channel stands, at a moment in which `flush` took the shard's inbox.
-    pub fn position(&self, flush: impl FnOnce()) -> Position {
-        let state = lock(&self.state);
+    /// Where the channel stands, at a moment in which `flush` took the shard's inbox; whether that
+    /// is `since`.
+    pub fn present(&self, since: Option<Position>, flush: impl FnOnce()) -> Start {
+        let mut state = lock(&self.state);
         flush();
-        Position { epoch: self.epoch, offset: state.offset }
+        let present = self.start(&mut state, None);
+        Start { recovered: since.map(|since| since == present.position), ..present }
     }
 
     /// The channel's incarnation.
@@ -231,19 +252,23 @@ impl Channel {
     }
 
     /// Makes a connection a member: its shard is told under the lock, so that it gets what is
-    /// published from now on, and nothing from before. What `tell` makes of the position is sent to
-    /// it between the two. Wake the shard afterwards.
+    /// published from now on, and nothing from before; or everything behind `since`, if that can be
+    /// had. What `tell` makes of the start is sent to it before. Wake the shard afterwards.
     pub(super) fn add_member(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
-        tell: impl FnOnce(Position) -> Option<Message>,
+        since: Option<Position>,
+        tell: impl FnOnce(&Start) -> Option<Message>,
     ) -> Result<(), Deleted> {
         let home = connection.home();
         let mut state = lock(&self.state);
         if state.deleted {
             return Err(Deleted);
         }
-        self.tell(&state, connection, tell);
+        let start = self.start(&mut state, since);
+        tell_of(&start, connection, tell);
+        let behind = (start.recovered == Some(true)).then_some(start.position.offset);
+        let since = behind.filter(|offset| *offset < state.offset);
         let group = state.group.get_or_insert_default();
         group.members.insert(connection.serial(), Arc::clone(connection));
         if connection.deflates() {
@@ -252,38 +277,27 @@ impl Channel {
         *group.joining.entry(home.shard).or_default() += 1;
         state.shards |= 1 << home.shard;
         self.subscribers.fetch_add(1, Relaxed);
-        home.inbox
-            .push(Item::Join { connection: Arc::clone(connection), channel: Arc::clone(self) });
+        let (connection, channel) = (Arc::clone(connection), Arc::clone(self));
+        home.inbox.push(Item::Join { connection, channel, since });
         Ok(())
     }
 
-    /// Sends a member what `tell` makes of the position, behind the messages up to it and before
-    /// the next one. Wake the shard afterwards.
+    /// Sends a member what `tell` makes of the present, behind the messages up to it and before the
+    /// next one. Wake the shard afterwards.
     pub(super) fn tell_member(
         &self,
         connection: &Arc<Connection>,
-        tell: impl FnOnce(Position) -> Option<Message>,
+        since: Option<Position>,
+        tell: impl FnOnce(&Start) -> Option<Message>,
     ) -> Result<(), Deleted> {
-        let state = lock(&self.state);
-        match state.deleted {
-            true => Err(Deleted),
-            false => {
-                self.tell(&state, connection, tell);
-                Ok(())
-            }
+        let mut state = lock(&self.state);
+        if state.deleted {
+            return Err(Deleted);
         }
-    }
-
-    fn tell(
-        &self,
-        state: &State,
-        connection: &Arc<Connection>,
-        tell: impl FnOnce(Position) -> Option<Message>,
-    ) {
-        let position = Position { epoch: self.epoch, offset: state.offset };
-        if let Some(message) = tell(position) {
-            connection.home().inbox.push(Item::Send { to: Arc::clone(connection), message });
-        }
+        let present = self.start(&mut state, None);
+        let recovered = since.map(|since| since == present.position);
+        tell_of(&Start { recovered, ..present }, connection, tell);
+        Ok(())
     }
 
     /// Ends a membership after what was published so far. Wake the shard afterwards.
@@ -391,5 +405,15 @@ impl Channel {
         if let Some(slot) = self.slots.get(shard) {
             slot.store(to, Relaxed);
         }
+    }
+}
+
+fn tell_of(
+    start: &Start,
+    connection: &Arc<Connection>,
+    tell: impl FnOnce(&Start) -> Option<Message>,
+) {
+    if let Some(message) = tell(start) {
+        connection.home().inbox.push(Item::Send { to: Arc::clone(connection), message });
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::{Channel, Inbox, Item, lock};
+use super::{Channel, Inbox, Item, Start, lock};
 use crate::wire::http::RequestHead;
 use crate::wire::websocket::Message;
 use crate::wire::{Dialect, Position};
@@ -335,24 +335,27 @@ impl Connection {
     /// Makes it a member of `channel` from the next publication on; false if it is one already.
     /// Errors: `Closed`; `ChannelNotFound` when the channel was deleted.
     pub fn join(self: &Arc<Self>, channel: &Arc<Channel>) -> Result<bool> {
-        self.join_and(channel, |_| None)
+        self.join_and(channel, None, |_| None)
     }
 
-    /// The same, and sends it the message that `tell` makes of the channel's position: exactly
-    /// behind that position, and before the next message of the channel. A connection that is a
-    /// member already is told too. `tell` runs under locks and must be short.
+    /// The same, from the publication behind `since` on if everything from there can still be had,
+    /// and sends it the message that `tell` makes of the start: exactly behind that position, and
+    /// before the next message of the channel. A connection that is a member already is told too.
+    /// `tell` runs under locks and must be short.
     pub fn join_telling(
         self: &Arc<Self>,
         channel: &Arc<Channel>,
-        tell: impl FnOnce(Position) -> Message,
+        since: Option<Position>,
+        tell: impl FnOnce(&Start) -> Message,
     ) -> Result<bool> {
-        self.join_and(channel, |position| Some(tell(position)))
+        self.join_and(channel, since, |start| Some(tell(start)))
     }
 
     fn join_and(
         self: &Arc<Self>,
         channel: &Arc<Channel>,
-        tell: impl FnOnce(Position) -> Option<Message>,
+        since: Option<Position>,
+        tell: impl FnOnce(&Start) -> Option<Message>,
     ) -> Result<bool> {
         let joins = {
             let mut state = lock(&self.state);
@@ -361,8 +364,8 @@ impl Connection {
             }
             let joins = !state.channels.contains_key(&channel.id());
             match joins {
-                true => channel.add_member(self, tell),
-                false => channel.tell_member(self, tell),
+                true => channel.add_member(self, since, tell),
+                false => channel.tell_member(self, since, tell),
             }
             .map_err(|_| Error::new(ErrorKind::ChannelNotFound, "Channel not found"))?;
             if joins {

@@ -46,6 +46,8 @@ pub enum Item {
         connection: Arc<Connection>,
         /// Of what.
         channel: Arc<Channel>,
+        /// It gets what came behind this offset first.
+        since: Option<u64>,
     },
     /// A connection is no subscriber any more.
     Leave {

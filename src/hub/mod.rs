@@ -7,21 +7,29 @@
 //! channel, on every shard. Lock order: registry, connection, channel, inbox.
 
 mod channel;
+mod config;
 mod connection;
 mod connections;
 mod counters;
 mod histogram;
+mod history;
 mod inbox;
+mod pattern;
 mod registry;
+mod resume;
 
-pub use channel::{Channel, ChannelInfo, NO_SLOT, Published, Start};
+pub use channel::{Channel, ChannelInfo, Deleted, NO_SLOT, Published, Start};
+pub use config::{CHANNEL_OPTIONS, ChannelConfig, Namespaces};
 pub(crate) use connection::increment;
 pub use connection::{Connection, ConnectionInfo, Home, Origin, Traffic, Value};
 pub use connections::{Connections, Filter, page_of};
 pub use counters::{Counters, Gauges};
 pub use histogram::{BOUNDS, Distribution, Histogram};
+pub use history::{Publication, Range};
 pub use inbox::{Decision, Inbox, Item, Wake};
+pub use pattern::Pattern;
 pub use registry::Hub;
+pub use resume::{Extract, Page, Resume};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::{Channel, Inbox};
+use super::{Channel, ChannelConfig, Inbox, Namespaces};
 use crate::wire::name;
 use crate::{Error, ErrorKind, Result};
 
@@ -20,6 +20,7 @@ pub struct Hub {
     last_epoch: AtomicU64,
     published: AtomicU64,
     max_channels: AtomicUsize,
+    namespaces: RwLock<Arc<Namespaces>>,
 }
 
 impl Hub {
@@ -34,6 +35,7 @@ impl Hub {
             last_epoch: AtomicU64::new(0),
             published: AtomicU64::new(0),
             max_channels: AtomicUsize::new(max_channels),
+            namespaces: RwLock::default(),
         }
     }
 
@@ -44,6 +46,16 @@ impl Hub {
         for inbox in &self.inboxes {
             inbox.set_max_bytes(inbox_bytes);
         }
+    }
+
+    /// Other options for the channels that are created from now on.
+    pub fn set_namespaces(&self, namespaces: Namespaces) {
+        *self.namespaces.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(namespaces);
+    }
+
+    /// Which channels are created with which options.
+    pub fn namespaces(&self) -> Arc<Namespaces> {
+        Arc::clone(&self.namespaces.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The inboxes of the shards whose bits are set.
@@ -92,9 +104,15 @@ impl Hub {
         self.channels.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    /// Creates a channel. Errors: `InvalidName`, `ChannelExists`, `QueueFull` at the limit.
+    /// Creates a channel with the options of its namespace. Errors: `InvalidName`, `ChannelExists`,
+    /// `QueueFull` at the limit.
     pub fn create(&self, name: &str) -> Result<Arc<Channel>> {
-        self.add(name, false)
+        self.add(name, false, None)
+    }
+
+    /// Creates a channel with options of its own. Errors as of [`Hub::create`].
+    pub fn create_with(&self, name: &str, config: ChannelConfig) -> Result<Arc<Channel>> {
+        self.add(name, false, Some(Arc::new(config)))
     }
 
     /// The channel of this name, or else a new one that disappears with its last member. Errors:
@@ -104,7 +122,7 @@ impl Hub {
             if let Some(channel) = self.get(name) {
                 return Ok(channel);
             }
-            match self.add(name, true) {
+            match self.add(name, true, None) {
                 Err(error) if error.kind() == ErrorKind::ChannelExists => {}
                 added => return added,
             }
@@ -129,11 +147,18 @@ impl Hub {
     /// A channel that no name leads to.
     pub fn private(&self, name: &str) -> Arc<Channel> {
         let id = self.next_id.fetch_add(1, Relaxed);
-        Arc::new(Channel::new(name, id, self.new_epoch(), self.inboxes.len(), false))
+        let (epoch, shards) = (self.new_epoch(), self.inboxes.len());
+        Arc::new(Channel::new(name, id, epoch, shards, false, Arc::default()))
     }
 
-    fn add(&self, name: &str, ephemeral: bool) -> Result<Arc<Channel>> {
+    fn add(
+        &self,
+        name: &str,
+        ephemeral: bool,
+        config: Option<Arc<ChannelConfig>>,
+    ) -> Result<Arc<Channel>> {
         name::validate(name)?;
+        let config = config.unwrap_or_else(|| Arc::clone(self.namespaces().config(name)));
         let mut channels = self.channels.write().unwrap_or_else(PoisonError::into_inner);
         if channels.contains_key(name) {
             return Err(Error::new(ErrorKind::ChannelExists, "Channel already exists"));
@@ -145,7 +170,8 @@ impl Hub {
         }
         let id = self.next_id.fetch_add(1, Relaxed);
         let epoch = self.new_epoch();
-        let channel = Arc::new(Channel::new(name, id, epoch, self.inboxes.len(), ephemeral));
+        let shards = self.inboxes.len();
+        let channel = Arc::new(Channel::new(name, id, epoch, shards, ephemeral, config));
         channels.insert(name.into(), Arc::clone(&channel));
         Ok(channel)
     }

@@ -7,10 +7,13 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
+use super::history;
+use super::query::Query;
 use super::{Service, metrics, page};
-use crate::hub::Channel;
+use crate::hub::{Channel, Extract, Start};
+use crate::wire::Position;
 use crate::wire::events::MEDIA_TYPE;
-use crate::wire::http::{Refusal, reason};
+use crate::wire::http::{Head, Refusal, reason};
 use crate::wire::percent;
 use crate::wire::websocket::Agreement;
 use crate::{Error, ErrorKind, Result};
@@ -48,6 +51,23 @@ impl Answer {
 
     pub(super) fn broadcasted() -> Self {
         Self { status: 200, media_type: JSON, fields: "", body: BROADCASTED.into() }
+    }
+
+    /// A part of a channel's history.
+    pub(super) fn history(extract: &Extract) -> Self {
+        let count = extract.publications.len();
+        let message = format!("{count} publications");
+        let mut body = Self::json(200, "success", &message, Value::Null).body.into_owned();
+        body.pop();
+        body.push(',');
+        body.push_str(&history::members(extract));
+        body.push('}');
+        Self {
+            status: 200,
+            media_type: JSON,
+            fields: "cache-control: no-store\r\n",
+            body: body.into(),
+        }
     }
 
     /// The answer to an operation that failed.
@@ -169,16 +189,45 @@ pub(super) fn status(kind: ErrorKind) -> u16 {
 /// What a WebSocket upgrade leads to; names are still percent-encoded.
 #[derive(Debug)]
 pub(super) enum Target<'a> {
-    Listen(&'a str),
+    Listen(&'a str, Wishes),
     Send(&'a str),
     Stream,
+}
+
+/// How a listener wants to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Wishes {
+    /// Behind this position.
+    pub since: Option<Position>,
+    /// With positions.
+    pub metas: bool,
+}
+
+impl Wishes {
+    /// What a request's query asks for; `Last-Event-ID` counts where there is no `since`.
+    pub(super) fn of(head: &Head<'_>) -> std::result::Result<Self, Answer> {
+        // One that is none of ours cannot be recovered, and its sender is to be told so.
+        let last = head.last_event_id.filter(|id| !id.is_empty());
+        let last = last.map(|id| id.parse().unwrap_or_default());
+        if head.query.is_empty() {
+            return Ok(Self { since: last, metas: false });
+        }
+        let query = Query(head.query);
+        let since = query.parsed("since", "a position, EPOCH-OFFSET")?;
+        let metas = match query.parsed::<u8>("meta", "0 or 1")? {
+            None | Some(0) => false,
+            Some(1) => true,
+            Some(_) => return Err(query.refuse("meta", "0 or 1")),
+        };
+        Ok(Self { since: since.or(last), metas })
+    }
 }
 
 impl Target<'_> {
     /// The channel, where the target has one.
     pub(super) fn find(&self, service: &Service) -> Result<Option<Arc<Channel>>> {
         match self {
-            Self::Listen(name) | Self::Send(name) => {
+            Self::Listen(name, _) | Self::Send(name) => {
                 service.find(&percent::decode(name)?).map(Some)
             }
             Self::Stream => Ok(None),
@@ -187,11 +236,12 @@ impl Target<'_> {
 }
 
 /// The answer to a WebSocket upgrade. The first sub-protocol offered is echoed, because some
-/// clients fail when none is.
+/// clients fail when none is. A listener that asked for positions is told its `start`.
 pub(super) fn switching_protocols(
     accept: &str,
     protocol: Option<&str>,
     deflate: Option<Agreement>,
+    start: Option<&Start>,
 ) -> Vec<u8> {
     let mut out = format!(
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
@@ -199,6 +249,12 @@ pub(super) fn switching_protocols(
     );
     if let Some(protocol) = protocol {
         out.push_str(&format!("sec-websocket-protocol: {protocol}\r\n"));
+    }
+    if let Some(Start { position, recovered }) = start {
+        out.push_str(&format!("qyun-position: {position}\r\n"));
+        if let Some(recovered) = recovered {
+            out.push_str(&format!("qyun-recovered: {recovered}\r\n"));
+        }
     }
     if let Some(agreement) = deflate {
         out.push_str(&format!("sec-websocket-extensions: {}\r\n", agreement.answer()));

@@ -3,12 +3,14 @@
 use serde_json::json;
 
 use super::Service;
-use super::answer::{Answer, Target};
+use super::answer::{Answer, Target, Wishes};
 use super::query::Query;
+use super::service::MAX_HISTORY_PAGE;
 use super::{admin, metrics, page};
 use crate::Result;
+use crate::hub::Range;
 use crate::wire::http::{Framing, Handshake, Head, Route, route};
-use crate::wire::{MessageKind, percent};
+use crate::wire::{MessageKind, Position, meta, percent};
 
 /// What to do with a request.
 pub(super) enum Plan<'a> {
@@ -17,7 +19,7 @@ pub(super) enum Plan<'a> {
     /// Become a WebSocket.
     Upgrade { target: Target<'a>, handshake: Handshake<'a> },
     /// Become a stream of server-sent events; the name is still percent-encoded.
-    Events { name: &'a str },
+    Events { name: &'a str, since: Option<Position> },
     /// Look for an endpoint at the path.
     Elsewhere,
     /// An operation of the admin API, if the peer may ask for one.
@@ -34,6 +36,7 @@ pub(super) enum Call {
     PublishText(String, String),
     Delete(String),
     Info(String),
+    History(String, Range),
     List {
         prefix: String,
         after: Option<String>,
@@ -52,6 +55,8 @@ pub(super) enum Call {
 /// Channels in one page of a listing, unless asked for.
 const PAGE: usize = 1000;
 const MAX_PAGE: usize = 10_000;
+/// Publications in one page of a history, unless asked for.
+const HISTORY: usize = 100;
 
 impl Head<'_> {
     pub(super) fn has_no_body(&self) -> bool {
@@ -69,9 +74,21 @@ impl<'a> Plan<'a> {
             Route::Listen(name)
                 if head.method == "GET" && head.accepts_events && head.handshake.is_none() =>
             {
-                return Self::Events { name };
+                return match Wishes::of(head) {
+                    Ok(Wishes { since, .. }) => Self::Events { name, since },
+                    Err(answer) => Self::Call(Call::Refuse(answer)),
+                };
             }
-            Route::Listen(name) => Target::Listen(name),
+            Route::Listen(name) => {
+                let protocol = head.handshake.and_then(|handshake| handshake.protocol);
+                match Wishes::of(head) {
+                    Ok(Wishes { since, metas }) => {
+                        let metas = metas || protocol == Some(meta::PROTOCOL);
+                        Target::Listen(name, Wishes { since, metas })
+                    }
+                    Err(answer) => return Self::Call(Call::Refuse(answer)),
+                }
+            }
             Route::Send(name) if head.method != "POST" => Target::Send(name),
             // A channel may be called "stream", too.
             Route::Stream if head.method != "DELETE" => Target::Stream,
@@ -111,6 +128,9 @@ impl Call {
             ("DELETE", Route::Stream) => Ok(Self::Delete("stream".into())),
             (_, Route::Channel(_)) => Err(Answer::method_not_allowed("allow: DELETE\r\n")),
             ("GET" | "HEAD", Route::Info(segment)) => Ok(Self::Info(name(segment)?)),
+            ("GET" | "HEAD", Route::History(segment)) => {
+                Self::history(name(segment)?, Query(head.query))
+            }
             ("GET" | "HEAD", Route::Channels) => Self::list(head.query),
             ("GET" | "HEAD", Route::Health) => Ok(Self::Health),
             ("GET" | "HEAD", Route::Ready) => Ok(Self::Ready),
@@ -132,6 +152,22 @@ impl Call {
             (Ok(name), Ok(message)) => Self::PublishText(name, message),
             (Err(error), _) | (_, Err(error)) => Self::Refuse(Answer::error(&error)),
         }
+    }
+
+    /// A page of a channel's history.
+    fn history(name: String, query: Query<'_>) -> std::result::Result<Self, Answer> {
+        let backward = match query.parsed::<u8>("reverse", "0 or 1")? {
+            None | Some(0) => false,
+            Some(1) => true,
+            Some(_) => return Err(query.refuse("reverse", "0 or 1")),
+        };
+        let range = Range {
+            after: query.parsed("after", "an offset")?,
+            before: query.parsed("before", "an offset")?,
+            limit: query.limit(HISTORY, MAX_HISTORY_PAGE)?,
+            backward,
+        };
+        Ok(Self::History(name, range))
     }
 
     /// A page of the channels.
@@ -162,6 +198,9 @@ impl Call {
             Self::Info(name) => service
                 .channel(&name)
                 .map(|info| Answer::success("Channel found", json!({ "channel": info }))),
+            Self::History(name, range) => {
+                service.history(&name, &range).map(|extract| Answer::history(&extract))
+            }
             Self::List { prefix, after, limit } => {
                 let channels = service.page(&prefix, after.as_deref(), limit);
                 let total = service.hub().len();

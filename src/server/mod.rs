@@ -6,6 +6,7 @@ mod call;
 pub mod dialect;
 #[cfg_attr(not(feature = "grpc"), path = "grpc_absent.rs")]
 mod grpc;
+mod history;
 mod limits;
 mod listen;
 mod metrics;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::remote;
 use crate::Result;
+use crate::hub::Namespaces;
 use crate::options::{Field, OptionSpec, OptionValue, parse, unknown};
 use crate::wire::reconnect;
 
@@ -30,6 +31,7 @@ pub struct ServerOptions {
     pub max_fragments: usize,
     pub max_channels: usize,
     pub auto_create: bool,
+    pub namespaces: String,
     pub compression: bool,
     pub compress_min_bytes: usize,
     pub page: bool,
@@ -127,6 +129,13 @@ pub const OPTIONS: &[OptionSpec] = &[
         "Create a channel when it is first sent or listened to.",
     )
     .within("server")
+    .live(),
+    OptionSpec::text(
+        "namespaces",
+        "",
+        "Options of channels by their names, 'PATTERN: KEY=VALUE, KEY=VALUE; PATTERN: …'; the first pattern that matches decides.",
+    )
+    .within("channels")
     .live(),
     OptionSpec::boolean(
         "compression",
@@ -423,6 +432,7 @@ impl Default for ServerOptions {
             max_fragments: 0,
             max_channels: 0,
             auto_create: false,
+            namespaces: String::new(),
             compression: false,
             compress_min_bytes: 0,
             page: false,
@@ -468,6 +478,9 @@ impl ServerOptions {
         if let ("trusted_proxies" | "grpc_allow", OptionValue::Text(text)) = (key, value) {
             remote::networks(key, text)?;
         }
+        if let ("namespaces", OptionValue::Text(text)) = (key, value) {
+            Namespaces::parse(text)?;
+        }
         let fits = self.field(key).is_some_and(|field| field.set(value));
         debug_assert!(fits, "option '{key}' has no field of its kind");
         Ok(())
@@ -501,6 +514,7 @@ impl ServerOptions {
             "max_fragments" => Field::Size(&mut self.max_fragments),
             "max_channels" => Field::Size(&mut self.max_channels),
             "auto_create" => Field::Flag(&mut self.auto_create),
+            "namespaces" => Field::Text(&mut self.namespaces),
             "compression" => Field::Flag(&mut self.compression),
             "compress_min_bytes" => Field::Size(&mut self.compress_min_bytes),
             "page" => Field::Flag(&mut self.page),
@@ -551,6 +565,7 @@ mod tests {
                 OptionKind::Text if ["trusted_proxies", "grpc_allow"].contains(&spec.key) => {
                     "10.0.0.0/8".into()
                 }
+                OptionKind::Text if spec.key == "namespaces" => "news.>: history_size=9".into(),
                 OptionKind::Text => "something else".into(),
             };
             let mut options = ServerOptions::default();

@@ -32,13 +32,18 @@ impl<'a> Query<'a> {
         value.parse().map(Some).map_err(|_| refusal(key, value, accepted))
     }
 
+    /// The answer to a value of `key` that is none of `accepted`.
+    pub(super) fn refuse(&self, key: &str, accepted: &str) -> Answer {
+        refusal(key, self.raw(key).unwrap_or_default(), accepted)
+    }
+
     /// How many entries of a listing are asked for: `usual`, or another number up to `most`.
     pub(super) fn limit(&self, usual: usize, most: usize) -> Result<usize, Answer> {
         let accepted = format!("1 to {most}");
         match self.parsed("limit", &accepted)? {
             None => Ok(usual),
             Some(limit) if (1..=most).contains(&limit) => Ok(limit),
-            Some(_) => Err(refusal("limit", self.raw("limit").unwrap_or_default(), &accepted)),
+            Some(_) => Err(self.refuse("limit", &accepted)),
         }
     }
 }

@@ -30,10 +30,23 @@ pub fn size(kind: MessageKind, payload: &[u8]) -> usize {
     data + 64
 }
 
+/// Appends what a stream begins with: a block that sets the reader's last event id and is no event
+/// and, if it could not go on where it was, an event `recovery` that tells so.
+pub fn append_start(out: &mut Vec<u8>, position: Position, recovered: Option<bool>) {
+    out.extend_from_slice(format!("id: {position}\n").as_bytes());
+    if recovered == Some(false) {
+        let Position { epoch, offset } = position;
+        let data = format!(
+            "event: recovery\ndata: {{\"recovered\":false,\"epoch\":{epoch},\"offset\":{offset}}}\n"
+        );
+        out.extend_from_slice(data.as_bytes());
+    }
+    out.push(b'\n');
+}
+
 /// Appends a message's event.
 pub fn append(out: &mut Vec<u8>, position: Position, kind: MessageKind, payload: &[u8]) {
-    let Position { epoch, offset } = position;
-    out.extend_from_slice(format!("id: {epoch}-{offset}\n").as_bytes());
+    out.extend_from_slice(format!("id: {position}\n").as_bytes());
     match kind {
         MessageKind::Text => lines(payload, |line| {
             out.extend_from_slice(b"data: ");

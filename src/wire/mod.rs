@@ -3,6 +3,7 @@
 mod encode;
 pub mod events;
 pub mod http;
+pub mod meta;
 pub mod name;
 pub mod packet;
 pub mod percent;
@@ -66,6 +67,30 @@ pub struct Position {
     pub epoch: u64,
     /// The publication's number in that epoch.
     pub offset: u64,
+}
+
+/// `EPOCH-OFFSET`, as headers, queries and server-sent events have it.
+impl std::fmt::Display for Position {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.epoch, self.offset)
+    }
+}
+
+/// That a text is no position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoPosition;
+
+impl std::str::FromStr for Position {
+    type Err = NoPosition;
+
+    fn from_str(text: &str) -> Result<Self, NoPosition> {
+        let number = |digits: &str| match digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => digits.parse().map_err(|_| NoPosition),
+            false => Err(NoPosition),
+        };
+        let (epoch, offset) = text.split_once('-').ok_or(NoPosition)?;
+        Ok(Self { epoch: number(epoch)?, offset: number(offset)? })
+    }
 }
 
 /// WebSocket close codes that Qyun sends beyond those of RFC 6455 section 7.4.1.

@@ -88,6 +88,7 @@ fn an_upgrade_that_is_refused_agrees_on_nothing() {
     assert_eq!((answer.status, answer.field("sec-websocket-extensions")), (403, None));
     raw.send("GET /channel/listen/test HTTP/1.1\r\nHost: t\r\nAccept: text/event-stream\r\n\r\n");
     assert!(raw.head().starts_with("HTTP/1.1 200 "));
+    assert!(raw.event().starts_with("id: "));
     publish(&server, &text(1));
     assert!(raw.event().contains(&text(1)));
     assert_eq!(counters(&server).compressions, 0);

@@ -16,6 +16,8 @@ fn listen(server: &qyun::server::Server, target: &str) -> Raw {
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     assert!(head.contains("\r\ncontent-type: text/event-stream\r\n"), "{head}");
     assert!(!head.contains("content-length"), "{head}");
+    let start = raw.event();
+    assert!(start.starts_with("id: ") && start.lines().count() == 2, "{start}");
     raw
 }
 

@@ -18,6 +18,7 @@ mod fanout;
 mod gateway;
 #[cfg(feature = "grpc")]
 mod grpc;
+mod history;
 mod host;
 mod kit;
 mod lifecycle;

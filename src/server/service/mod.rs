@@ -16,7 +16,8 @@ use super::rpc::Rpc;
 use super::{Process, ServerOptions};
 use crate::delivery::Delivery;
 use crate::hub::{
-    Channel, ChannelInfo, Connections, Counters, Distribution, Gauges, Hub, Published,
+    Channel, ChannelConfig, ChannelInfo, Connections, Counters, Distribution, Extract, Gauges, Hub,
+    Namespaces, Published, Range,
 };
 use crate::wire::MessageKind;
 use crate::wire::websocket::Message;
@@ -53,6 +54,9 @@ pub struct Stats {
     /// What the process uses.
     pub process: Process,
 }
+
+/// Publications in one page of a channel's history.
+pub const MAX_HISTORY_PAGE: usize = 1000;
 
 /// Connections that may be told at a time why they are refused. They count beside those that are
 /// served, so that who is refused takes nobody's place.
@@ -107,6 +111,7 @@ impl Service {
     pub(in crate::server) fn new(hub: Hub, options: ServerOptions, shards: usize) -> Self {
         let limits = Limits::default();
         limits.set(&options);
+        set_namespaces(&hub, &options);
         let threads = match options.delivery_threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
@@ -145,6 +150,26 @@ impl Service {
     /// Creates a channel. Errors: `InvalidName`, `ChannelExists`, `QueueFull` at `max_channels`.
     pub fn create_channel(&self, name: &str) -> Result<()> {
         self.hub.create(name).map(drop).inspect_err(|error| self.note_full(error))
+    }
+
+    /// Creates a channel with options of its own instead of its namespace's. Errors as of
+    /// [`Service::create_channel`].
+    pub fn create_channel_with(&self, name: &str, config: ChannelConfig) -> Result<()> {
+        self.hub.create_with(name, config).map(drop)
+    }
+
+    /// A part of a channel's history. Holds the channel up while it is copied together: at most
+    /// [`MAX_HISTORY_PAGE`] publications. Errors: `ChannelNotFound`; `InvalidArgument` for a range
+    /// of none or more than that.
+    pub fn history(&self, name: &str, range: &Range) -> Result<Extract> {
+        if !(1..=MAX_HISTORY_PAGE).contains(&range.limit) {
+            let text = format!(
+                "the limit of a history page is 1 to {MAX_HISTORY_PAGE}: it cannot be {}",
+                range.limit
+            );
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        self.hub.get(name).map(|channel| channel.history(range)).ok_or_else(not_found)
     }
 
     /// Deletes a channel; its listeners are closed after the last message before the deletion.
@@ -282,6 +307,7 @@ impl Service {
     pub(in crate::server) fn set_options(&self, options: ServerOptions) {
         self.limits.set(&options);
         self.hub.set_limits(options.max_channels, options.inbox_bytes);
+        set_namespaces(&self.hub, &options);
         *self.options.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(options);
     }
 
@@ -403,6 +429,14 @@ impl Service {
         if error.kind() == ErrorKind::QueueFull {
             self.note_limit(Limit::MaxChannels);
         }
+    }
+}
+
+/// The text was checked when it was set.
+fn set_namespaces(hub: &Hub, options: &ServerOptions) {
+    match Namespaces::parse(&options.namespaces) {
+        Ok(namespaces) => hub.set_namespaces(namespaces),
+        Err(error) => log::error!(target: "qyun::server", "namespaces: {error}"),
     }
 }
 

@@ -188,7 +188,7 @@ impl Shard {
         }
         let peer = Peer::new(Arc::clone(&endpoint), Arc::clone(&connection), everyone, self.now);
         let deadline = peer.deadline(0, self.now);
-        let mut response = answer::switching_protocols(&accept, protocol.as_deref(), deflate);
+        let mut response = answer::switching_protocols(&accept, protocol.as_deref(), deflate, None);
         if let Some(greeting) = endpoint.handler.greeting(&connection) {
             response.extend_from_slice(greeting.frame());
             let traffic = connection.traffic();

@@ -59,6 +59,8 @@ pub(super) enum Lane {
     Http(Option<Box<HttpState>>),
     /// A WebSocket on `/channel/listen/{name}`.
     Listener(Place),
+    /// The same, whose messages come with their positions.
+    Metas(Place),
     /// A WebSocket on `/channel/send/{name}`.
     Sender(Arc<Channel>),
     /// A WebSocket on `/channel/stream`: its subscriptions by channel number. Boxed because the map itself would double the size of every idle connection.
@@ -135,14 +137,20 @@ impl Conn {
 
     /// Whether the lane is a WebSocket that has not begun to close.
     pub(super) fn is_open_websocket(&self) -> bool {
-        matches!(self.lane, Lane::Listener(_) | Lane::Sender(_) | Lane::Stream(_) | Lane::Peer(_))
+        matches!(
+            self.lane,
+            Lane::Listener(_) | Lane::Metas(_) | Lane::Sender(_) | Lane::Stream(_) | Lane::Peer(_)
+        )
     }
 
     /// Whether the connection lives and its lane is one that subscribes.
-    pub(super) fn may_subscribe(&self) -> bool {
-        !self.dead
-            && self.after_flush == AfterFlush::Stay
-            && matches!(self.lane, Lane::Http(_) | Lane::Stream(_) | Lane::Peer(_))
+    pub(super) fn may_be_listed(&self) -> bool {
+        let subscribes = match self.lane {
+            Lane::Http(_) | Lane::Stream(_) | Lane::Peer(_) => true,
+            Lane::Listener(_) | Lane::Metas(_) | Lane::Events(_) => true,
+            Lane::Sender(_) | Lane::Closing | Lane::Lingering => false,
+        };
+        subscribes && !self.dead && self.after_flush == AfterFlush::Stay
     }
 
     /// Bytes wait now: a connection whose client must take something in time is looked after.

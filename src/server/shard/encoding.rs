@@ -3,9 +3,10 @@
 
 use bytes::Bytes;
 
+use super::subscriptions::List;
 use crate::wire::session::notification;
 use crate::wire::websocket::Message;
-use crate::wire::{MessageKind, Position, events, packet_header, stream};
+use crate::wire::{MessageKind, Position, events, meta, packet_header, stream};
 
 /// Messages of one channel are joined up to this size. Less costs sends; more delays the first
 /// subscriber's bytes.
@@ -19,6 +20,22 @@ pub(super) enum Encoding<'a> {
     Event { epoch: u64 },
     Notification { name: &'a str, epoch: u64 },
     Packet,
+    Meta { epoch: u64 },
+}
+
+impl<'a> Encoding<'a> {
+    /// How the subscribers of `list` get the messages of the channel of this number, epoch and
+    /// name.
+    pub(super) fn of(list: List, (channel, epoch): (u64, u64), name: &'a str) -> Self {
+        match list {
+            List::Listeners | List::Frames | List::Everyone => Self::Frame,
+            List::Streams => Self::Stream { channel },
+            List::Events => Self::Event { epoch },
+            List::Notifications => Self::Notification { name, epoch },
+            List::Packets => Self::Packet,
+            List::Metas => Self::Meta { epoch },
+        }
+    }
 }
 
 impl Encoding<'_> {
@@ -30,6 +47,7 @@ impl Encoding<'_> {
             Self::Notification { name, .. } => message.payload().len() + name.len() + 128,
             Self::Packet => message.payload().len() + 24,
             Self::Event { .. } => events::size(message.kind(), message.payload()),
+            Self::Meta { .. } => message.payload().len() + 128,
         }
     }
 
@@ -40,6 +58,7 @@ impl Encoding<'_> {
             Self::Stream { .. } => 1,
             Self::Notification { .. } => 2,
             Self::Packet => 3,
+            Self::Meta { .. } => 4,
             // Never compressed.
             Self::Event { .. } => usize::MAX,
         }
@@ -72,6 +91,11 @@ impl Encoding<'_> {
             Self::Packet => {
                 let header = packet_header(message.payload());
                 Message::append(out, MessageKind::Binary, &[&header, message.payload()]);
+            }
+            Self::Meta { epoch } => {
+                let position = Position { epoch, offset };
+                let text = meta::message(position, message.kind(), message.payload());
+                Message::append(out, MessageKind::Text, &[&text]);
             }
             Self::Event { epoch } => {
                 let position = Position { epoch, offset };

@@ -64,7 +64,9 @@ impl Shard {
                         self.close_websocket(token, code, &reason);
                     }
                 }
-                Item::Join { connection, channel } => self.join(&connection, &channel),
+                Item::Join { connection, channel, since } => {
+                    self.join(&connection, &channel, since);
+                }
                 Item::Leave { connection, channel } => self.leave(&connection, &channel),
                 Item::Decided { token, ticket, decision } => {
                     // Later: admitting somebody takes the inbox, and this batch comes before it.
@@ -112,22 +114,13 @@ impl Shard {
             return;
         }
         let mut pending = std::mem::take(&mut local.pending);
-        let id = local.channel.id();
-        let epoch = local.channel.epoch();
+        let numbers = (local.channel.id(), local.channel.epoch());
         let mut failed = Vec::new();
         for (list, deflate) in local.occupied() {
             let Some(local) = self.locals.get(slot as usize) else { break };
             let channel = (list == List::Notifications).then(|| Arc::clone(&local.channel));
-            let encoding = match list {
-                List::Listeners | List::Frames | List::Everyone => Encoding::Frame,
-                List::Streams => Encoding::Stream { channel: id },
-                List::Events => Encoding::Event { epoch },
-                List::Notifications => {
-                    let name = channel.as_ref().map_or("", |channel| channel.name());
-                    Encoding::Notification { name, epoch }
-                }
-                List::Packets => Encoding::Packet,
-            };
+            let name = channel.as_ref().map_or("", |channel| channel.name());
+            let encoding = Encoding::of(list, numbers, name);
             let deflated = deflate.then(|| self.join_deflated(&pending, encoding));
             if list.has_peers() {
                 let bytes = match &deflated {
@@ -235,7 +228,8 @@ impl Shard {
         let (listeners, streams) = (tokens(List::Listeners), tokens(List::Streams));
         let (events, notifications) = (tokens(List::Events), tokens(List::Notifications));
         let (frames, packets) = (tokens(List::Frames), tokens(List::Packets));
-        for token in listeners {
+        let metas = tokens(List::Metas);
+        for token in listeners.into_iter().chain(metas) {
             self.close_websocket(token as usize, close::CHANNEL_DELETED, "channel deleted");
         }
         for token in events {

@@ -11,15 +11,15 @@ use super::answers::{MAX_ANSWERS, Reply};
 use super::conn::{AfterFlush, Conn, Lane, Sent};
 use super::ledger::Pace;
 use super::{Shard, gauges_of};
-use crate::hub::{Channel, Gauges};
-use crate::server::answer::{self, Answer};
+use crate::hub::{Channel, Gauges, Start};
+use crate::server::answer::{self, Answer, Wishes};
 use crate::server::call::{Call, Plan};
 use crate::server::dialect::allows_origin;
 use crate::server::limits::Limit;
 use crate::server::{ServerOptions, admin};
 use crate::wire::http::{Body, BodyFault, Handshake, Head, Parsed, Refusal, find_end, parse};
 use crate::wire::websocket::{Message, accept_key};
-use crate::wire::{MessageKind, percent};
+use crate::wire::{MessageKind, Position, events, meta, percent};
 use crate::{Error, ErrorKind};
 
 pub(super) use crate::server::answer::status;
@@ -262,9 +262,9 @@ impl Shard {
                 return Next::Nothing;
             }
             Plan::Elsewhere => return self.elsewhere(token, head, reply),
-            Plan::Events { name } => {
+            Plan::Events { name, since } => {
                 return match self.pass_gate(token, head.raw) {
-                    Ok(()) => self.start_events(token, name, reply),
+                    Ok(()) => self.start_events(token, name, since, reply),
                     Err(limit) => self.turn_away(token, limit, reply),
                 };
             }
@@ -406,15 +406,27 @@ impl Shard {
         if let Some(conn) = self.conns.get_mut(token) {
             conn.deflate = deflate.is_some();
         }
-        if let Err(error) = self.enter(token, target) {
-            if let Some(conn) = self.conns.get_mut(token) {
-                conn.deflate = false;
+        let start = match self.enter(token, target) {
+            Ok(start) => start,
+            Err(error) => {
+                if let Some(conn) = self.conns.get_mut(token) {
+                    conn.deflate = false;
+                }
+                self.answer(token, &Answer::upgrade_error(&error), reply);
+                return self.after_request(token, reply);
             }
-            self.answer(token, &Answer::upgrade_error(&error), reply);
-            return self.after_request(token, reply);
+        };
+        let (wishes, name) = match target {
+            answer::Target::Listen(name, wishes) => (*wishes, *name),
+            _ => (Wishes::default(), ""),
+        };
+        let told = start.as_ref().filter(|_| wishes != Wishes::default());
+        let accept = accept_key(handshake.key);
+        let mut response = answer::switching_protocols(&accept, handshake.protocol, deflate, told);
+        if let (true, Some(start), Ok(name)) = (wishes.metas, &start, percent::decode(name)) {
+            let text = meta::subscribed(&name, start.position, start.recovered);
+            Message::append(&mut response, MessageKind::Text, &[text.as_bytes()]);
         }
-        let response =
-            answer::switching_protocols(&accept_key(handshake.key), handshake.protocol, deflate);
         let first_ping = self.first_ping();
         let Some(conn) = self.conns.get_mut(token) else { return Next::Nothing };
         // Nothing but frames may ever wait in a WebSocket's queue.
@@ -428,22 +440,32 @@ impl Shard {
     }
 
     /// Turns the connection into a stream of server-sent events, which ends with the connection.
-    fn start_events(&mut self, token: usize, name: &str, reply: Reply) -> Next {
+    fn start_events(
+        &mut self,
+        token: usize,
+        name: &str,
+        since: Option<Position>,
+        reply: Reply,
+    ) -> Next {
         let found = percent::decode(name).and_then(|name| self.service.find(&name));
         self.write_answers_of(token);
         let subscribed = found.and_then(|channel| {
-            self.subscribe_events(token, &channel)
+            self.subscribe_events(token, &channel, since)
                 .ok_or_else(|| Error::new(ErrorKind::ChannelNotFound, "Channel not found"))
         });
-        if let Err(error) = subscribed {
-            self.answer(token, &Answer::error(&error), reply);
-            return self.after_request(token, reply);
-        }
+        let start = match subscribed {
+            Ok(start) => start,
+            Err(error) => {
+                self.answer(token, &Answer::error(&error), reply);
+                return self.after_request(token, reply);
+            }
+        };
         let next_sign = self.first_ping();
         if let Some(conn) = self.conns.get_mut(token) {
             conn.deadline = next_sign;
         }
-        let head = self.answers.events_head();
+        let mut head = self.answers.events_head();
+        events::append_start(&mut head, start.position, start.recovered);
         self.send_own(token, &head);
         Next::Nothing
     }
@@ -451,13 +473,16 @@ impl Shard {
     /// Makes the connection what its upgrade asks for. A listener subscribes before it is told so:
     /// whatever is published after the client saw the answer reaches it. The answer is written
     /// before this thread delivers anything, so nothing can overtake it.
-    fn enter(&mut self, token: usize, target: &answer::Target<'_>) -> Result<(), Error> {
+    fn enter(&mut self, token: usize, target: &answer::Target<'_>) -> Result<Option<Start>, Error> {
         let channel = target.find(&self.service)?;
         self.write_answers_of(token);
         match (target, channel) {
-            (answer::Target::Listen(_), Some(channel)) => {
-                self.subscribe_listener(token, &channel)
-                    .ok_or_else(|| Error::new(ErrorKind::ChannelNotFound, "Channel not found"))?;
+            (answer::Target::Listen(_, Wishes { since, metas }), Some(channel)) => {
+                let start = self.subscribe_listener(token, &channel, *since, *metas);
+                return match start {
+                    Some(start) => Ok(Some(start)),
+                    None => Err(Error::new(ErrorKind::ChannelNotFound, "Channel not found")),
+                };
             }
             (answer::Target::Send(_), Some(channel)) => self.become_sender(token, channel),
             _ => {
@@ -466,7 +491,7 @@ impl Shard {
                 }
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Answers input that is no acceptable request, and ends the connection: where the next

@@ -17,6 +17,7 @@ mod fanout;
 mod http;
 mod ledger;
 mod peer;
+mod resume;
 mod spin;
 mod subscriptions;
 mod sweep;
@@ -41,6 +42,7 @@ pub(super) use self::control::Control;
 use self::drain::Leaving;
 use self::ledger::Ledger;
 
+use self::resume::CatchUp;
 use self::spin::Spin;
 use self::subscriptions::Local;
 use super::dialect::Closure;
@@ -111,6 +113,10 @@ pub(super) struct Shard {
     /// Decisions about WebSockets that wait to be admitted: socket, ticket, decision.
     decided: Vec<(usize, u64, Decision)>,
     next_ticket: u64,
+    /// Who gets what it missed, by socket.
+    catching: HashMap<usize, Vec<CatchUp>>,
+    /// Those of them whose sockets have taken what they were sent.
+    hungry: Vec<usize>,
     /// A connection was not read because its handler is busy.
     held_back: bool,
     /// For all connections that agreed on compression; their state is made when it is first used.
@@ -161,6 +167,8 @@ impl Shard {
             pongs: Vec::new(),
             decided: Vec::new(),
             next_ticket: 0,
+            catching: HashMap::new(),
+            hungry: Vec::new(),
             held_back: false,
             deflater: Deflater::default(),
             inflater: Inflater::default(),
@@ -212,6 +220,7 @@ impl Shard {
             waiting_before = 0;
             self.deliver();
             self.settle_decided();
+            self.feed();
             self.write_answers();
             self.sweep();
             self.free_dead();
@@ -233,7 +242,7 @@ impl Shard {
             let wait = if held_back || self.service.hub().is_congested() { 1 } else { 0 };
             return Some(Duration::from_millis(wait));
         }
-        if !self.inbox.prepare_sleep() {
+        if !self.hungry.is_empty() || !self.inbox.prepare_sleep() {
             return Some(Duration::ZERO);
         }
         if self.stopping {
@@ -339,7 +348,10 @@ impl Shard {
         Gauges::sub(&gauges.queued_bytes, written);
         match sent {
             Sent::Dead => self.kill(token),
-            Sent::All => self.on_flushed(token),
+            Sent::All => {
+                self.feed_later(token);
+                self.on_flushed(token);
+            }
             _ => self.resume_peer(token),
         }
     }

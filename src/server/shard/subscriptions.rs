@@ -2,12 +2,14 @@
 //! places in them.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Shard;
 use super::conn::{Conn, Lane};
-use crate::hub::{Channel, Connection, Gauges, NO_SLOT, Start};
-use crate::wire::Dialect;
+use super::resume::CatchUp;
+use crate::hub::{Channel, Connection, Gauges, Item, NO_SLOT, Start};
 use crate::wire::websocket::Message;
+use crate::wire::{Dialect, Position};
 
 /// A channel's subscribers on this shard.
 #[derive(Debug)]
@@ -31,10 +33,15 @@ pub(super) struct Local {
 type Lists = [Vec<u32>; LISTS];
 
 /// Where a subscriber stands: the channel's entry in the shard, and its place in that list.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     pub slot: u32,
     pub index: u32,
+}
+
+impl Place {
+    /// Of a subscriber that is catching up: in no list.
+    pub const NOWHERE: Self = Self { slot: NO_SLOT, index: 0 };
 }
 
 /// What a subscriber gets of a message.
@@ -54,9 +61,11 @@ pub(super) enum List {
     Packets,
     /// The frame of an endpoint's own channel, which is encoded for its dialect already.
     Everyone,
+    /// A text that tells the message and its position.
+    Metas,
 }
 
-const LISTS: usize = 7;
+const LISTS: usize = 8;
 
 impl List {
     const ALL: [Self; LISTS] = [
@@ -67,6 +76,7 @@ impl List {
         Self::Notifications,
         Self::Packets,
         Self::Everyone,
+        Self::Metas,
     ];
 
     /// Where the members of a channel stand that speak `dialect`.
@@ -196,10 +206,13 @@ impl Shard {
         &mut self,
         token: usize,
         channel: &Arc<Channel>,
+        since: Option<Position>,
+        metas: bool,
     ) -> Option<Start> {
-        let (start, place) = self.subscribe(token, channel, List::Listeners)?;
+        let list = if metas { List::Metas } else { List::Listeners };
+        let (start, place) = self.subscribe_since(token, channel, list, since)?;
         if let Some(conn) = self.conns.get_mut(token) {
-            conn.lane = Lane::Listener(place);
+            conn.lane = if metas { Lane::Metas(place) } else { Lane::Listener(place) };
         }
         Some(start)
     }
@@ -209,8 +222,9 @@ impl Shard {
         &mut self,
         token: usize,
         channel: &Arc<Channel>,
+        since: Option<Position>,
     ) -> Option<Start> {
-        let (start, place) = self.subscribe(token, channel, List::Events)?;
+        let (start, place) = self.subscribe_since(token, channel, List::Events, since)?;
         if let Some(conn) = self.conns.get_mut(token) {
             conn.lane = Lane::Events(place);
         }
@@ -222,6 +236,7 @@ impl Shard {
         &mut self,
         token: usize,
         channel: &Arc<Channel>,
+        since: Option<Position>,
     ) -> Option<Start> {
         let has = |shard: &Self| match &shard.conns.get(token)?.lane {
             Lane::Stream(places) => Some(places.contains_key(&channel.id())),
@@ -230,16 +245,38 @@ impl Shard {
         if has(self)? {
             // What was published before this answer is delivered before it.
             let mut before = Vec::new();
-            let mut since = None;
-            let position = channel.position(|| since = self.inbox.take(&mut before));
-            self.fan_out(before, since);
-            return Some(Start { position });
+            let mut waiting = None;
+            let start = channel.present(since, || waiting = self.inbox.take(&mut before));
+            self.fan_out(before, waiting);
+            return Some(start);
         }
-        let (start, place) = self.subscribe(token, channel, List::Streams)?;
-        if let Some(Lane::Stream(places)) = self.conns.get_mut(token).map(|conn| &mut conn.lane) {
+        // It is to have the rest from the new position, wherever it was.
+        self.end_catch_up(token, channel.id());
+        let (start, place) = self.subscribe_since(token, channel, List::Streams, since)?;
+        if place != Place::NOWHERE
+            && let Some(Lane::Stream(places)) = self.conns.get_mut(token).map(|conn| &mut conn.lane)
+        {
             places.insert(channel.id(), place);
         }
         Some(start)
+    }
+
+    /// Subscribes; with something missed that can be had, the connection catches up with it first.
+    fn subscribe_since(
+        &mut self,
+        token: usize,
+        channel: &Arc<Channel>,
+        list: List,
+        since: Option<Position>,
+    ) -> Option<(Start, Place)> {
+        let Some(since) = since else { return self.subscribe(token, channel, list) };
+        let start = channel.start_behind(since);
+        if start.recovered == Some(true) {
+            self.begin_catch_up(token, CatchUp::new(channel, list, start.position));
+            return Some((start, Place::NOWHERE));
+        }
+        let (start, place) = self.subscribe(token, channel, list)?;
+        Some((Start { recovered: Some(false), ..start }, place))
     }
 
     /// Lets the connection receive what goes to everyone of its endpoint.
@@ -295,13 +332,26 @@ impl Shard {
         let mut before = Vec::new();
         let mut since = None;
         let start = channel.subscribe(self.id, || since = self.inbox.take(&mut before)).ok()?;
+        let place = self.enter_list(token, channel, (list, deflate, false), (before, since))?;
+        Some((start, place))
+    }
+
+    /// Puts a connection that has been made a subscriber, or is a member already, into its list,
+    /// behind what was published before.
+    pub(super) fn enter_list(
+        &mut self,
+        token: usize,
+        channel: &Arc<Channel>,
+        (list, deflate, member): (List, bool, bool),
+        (before, since): (Vec<Item>, Option<Instant>),
+    ) -> Option<Place> {
         let slot = self.local(channel);
         self.locals.get_mut(slot as usize)?.joining = true;
         // Everything published before the subscription goes to the earlier subscribers first. One
         // of them may fail and leave: were the last one to take the entry along, this shard would
         // no longer be told of the channel. The subscriber itself may fail as well.
         self.fan_out(before, since);
-        let remains = self.conns.get(token).is_some_and(Conn::may_subscribe);
+        let remains = self.conns.get(token).is_some_and(Conn::may_be_listed);
         let local = self.locals.get_mut(slot as usize)?;
         local.joining = false;
         if !remains {
@@ -310,11 +360,13 @@ impl Shard {
                 channel.set_slot(self.id, NO_SLOT);
                 self.locals.remove(slot as usize);
             }
-            channel.unsubscribe(self.id, deserted);
+            match member {
+                true => channel.member_missed(self.id, deserted),
+                false => channel.unsubscribe(self.id, deserted),
+            }
             return None;
         }
-        let place = self.place(token, slot, list, deflate)?;
-        Some((start, place))
+        self.place(token, slot, list, deflate)
     }
 
     /// Puts a connection at the end of a list.
@@ -328,10 +380,21 @@ impl Shard {
 
     /// Carries out a membership that was decided anywhere. It stands in the inbox between the
     /// publications that its member does not get and those that it gets.
-    pub(super) fn join(&mut self, connection: &Arc<Connection>, channel: &Arc<Channel>) {
+    pub(super) fn join(
+        &mut self,
+        connection: &Arc<Connection>,
+        channel: &Arc<Channel>,
+        since: Option<u64>,
+    ) {
         let slot = channel.slot(self.id);
         self.fan_out_channel(slot);
         let token = self.token_of(connection);
+        if let (Some(token), Some(offset)) = (token, since) {
+            let list = List::of(connection.dialect());
+            let catch_up = CatchUp::of_member(channel, list, offset, connection);
+            self.begin_catch_up(token, catch_up);
+            return;
+        }
         let place = token.and_then(|token| {
             let slot = self.local(channel);
             let list = List::of(connection.dialect());
@@ -344,22 +407,28 @@ impl Shard {
                     peer.places.insert(channel.id(), place);
                 }
             }
-            None => {
-                // Fanning out may have let go of the last subscriber.
-                let last = match self.locals.get(channel.slot(self.id) as usize) {
-                    Some(local) => local.is_deserted(),
-                    None => true,
-                };
-                channel.member_missed(self.id, last);
-                if connection.deflates() {
-                    channel.remove_deflating();
-                }
-            }
+            None => self.miss_member(connection, channel),
+        }
+    }
+
+    /// Counts a member out that never came into its list.
+    pub(super) fn miss_member(&mut self, connection: &Connection, channel: &Channel) {
+        // Fanning out may have let go of the last subscriber.
+        let last = match self.locals.get(channel.slot(self.id) as usize) {
+            Some(local) => local.is_deserted(),
+            None => true,
+        };
+        channel.member_missed(self.id, last);
+        if connection.deflates() {
+            channel.remove_deflating();
         }
     }
 
     pub(super) fn leave(&mut self, connection: &Arc<Connection>, channel: &Arc<Channel>) {
         let Some(token) = self.token_of(connection) else { return };
+        if self.end_catch_up(token, channel.id()) {
+            return;
+        }
         self.fan_out_channel(channel.slot(self.id));
         // Fanning out may have ended the connection.
         let Some(peer) = self.conns.get_mut(token).and_then(Conn::peer_mut) else { return };
@@ -378,6 +447,7 @@ impl Shard {
 
     /// Ends all subscriptions of a connection.
     pub(super) fn unsubscribe_all(&mut self, token: usize) {
+        self.end_catch_ups(token);
         let Some(conn) = self.conns.get_mut(token) else { return };
         let deflate = conn.deflate;
         match &mut conn.lane {
@@ -385,6 +455,11 @@ impl Shard {
                 let place = *place;
                 conn.lane = Lane::Closing;
                 self.remove(place, List::Listeners, deflate);
+            }
+            Lane::Metas(place) => {
+                let place = *place;
+                conn.lane = Lane::Closing;
+                self.remove(place, List::Metas, deflate);
             }
             Lane::Events(place) => {
                 let place = *place;
@@ -416,7 +491,7 @@ impl Shard {
                 self.remove(place, List::Streams, deflate);
                 true
             }
-            None => false,
+            None => self.end_catch_up(token, channel),
         }
     }
 
@@ -429,7 +504,9 @@ impl Shard {
         let channel = Arc::clone(&local.channel);
         if let Some(moved) = moved.and_then(|token| self.conns.get_mut(token as usize)) {
             match &mut moved.lane {
-                Lane::Listener(other) | Lane::Events(other) => other.index = place.index,
+                Lane::Listener(other) | Lane::Metas(other) | Lane::Events(other) => {
+                    other.index = place.index;
+                }
                 Lane::Stream(places) => {
                     if let Some(other) = places.get_mut(&channel.id()) {
                         other.index = place.index;

@@ -67,7 +67,7 @@ impl Shard {
         match &conn.lane {
             Lane::Http(None) => self.kill(token),
             Lane::Http(Some(_)) => self.time_out_request(token),
-            Lane::Listener(_) | Lane::Sender(_) | Lane::Stream(_) => {
+            Lane::Listener(_) | Lane::Metas(_) | Lane::Sender(_) | Lane::Stream(_) => {
                 if conn.awaiting_pong {
                     self.service.note_limit(Limit::PongWait);
                     self.close_websocket(token, close::NO_PONG, "no pong");

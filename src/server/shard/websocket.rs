@@ -419,9 +419,9 @@ impl Shard {
         if let Some(Lane::Stream(places)) = self.conns.get(token).map(|conn| &conn.lane)
             && !places.contains_key(&channel.id())
         {
-            self.service.check_subscriptions(places.len())?;
+            self.service.check_subscriptions(places.len() + self.catching_count(token))?;
         }
-        let start = self.subscribe_stream(token, &channel).ok_or_else(not_found)?;
+        let start = self.subscribe_stream(token, &channel, None).ok_or_else(not_found)?;
         Ok((channel.id(), start.position))
     }
 

@@ -26,6 +26,8 @@ pub struct Head<'a> {
     pub accepts_events: bool,
     /// `Origin`, or nothing.
     pub origin: &'a str,
+    /// `Last-Event-ID` (WHATWG HTML, section 9.2), if it is there.
+    pub last_event_id: Option<&'a str>,
     /// A WebSocket upgrade that is in order.
     pub handshake: Option<Handshake<'a>>,
     /// The whole head as it was sent.
@@ -161,6 +163,7 @@ struct Fields<'a> {
     accepts_events: bool,
     content_type: &'a str,
     origin: &'a str,
+    last_event_id: Option<&'a str>,
     key: Option<&'a str>,
     version: Option<&'a str>,
     protocol: Option<&'a str>,
@@ -198,7 +201,8 @@ fn interpret<'a>(request: &httparse::Request<'_, 'a>, raw: &'a [u8]) -> Result<H
         true => Some(fields.handshake(method, http_11, framing)?),
         false => None,
     };
-    let Fields { expects_continue, content_type, accepts_events, origin, .. } = fields;
+    let Fields { expects_continue, content_type, accepts_events, origin, last_event_id, .. } =
+        fields;
     Ok(Head {
         method,
         path,
@@ -209,6 +213,7 @@ fn interpret<'a>(request: &httparse::Request<'_, 'a>, raw: &'a [u8]) -> Result<H
         content_type,
         accepts_events,
         origin,
+        last_event_id,
         handshake,
         raw,
     })
@@ -244,6 +249,9 @@ impl<'a> Fields<'a> {
                     self.keep_alive |= token.eq_ignore_ascii_case(b"keep-alive");
                     self.connection_upgrade |= token.eq_ignore_ascii_case(b"upgrade");
                 }
+            }
+            13 if is("last-event-id") => {
+                self.last_event_id = Some(std::str::from_utf8(value).unwrap_or_default());
             }
             12 if is("content-type") => {
                 self.content_type = std::str::from_utf8(value).unwrap_or_default();

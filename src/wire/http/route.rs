@@ -13,6 +13,8 @@ pub enum Route<'a> {
     Listen(&'a str),
     /// `/channel/info/{name}`
     Info(&'a str),
+    /// `/channel/history/{name}`
+    History(&'a str),
     /// `/channel/{name}`
     Channel(&'a str),
     /// `/channel/stream`
@@ -63,6 +65,7 @@ pub fn route(path: &str) -> Route<'_> {
         Some(("create", name)) => Route::Create(name),
         Some(("listen", name)) => Route::Listen(name),
         Some(("info", name)) => Route::Info(name),
+        Some(("history", name)) => Route::History(name),
         Some(_) => Route::Unknown,
     }
 }
@@ -90,6 +93,7 @@ mod tests {
             ("/channel/send/a/b/c", Route::Unknown),
             ("/channel/listen/a", Route::Listen("a")),
             ("/channel/info/a", Route::Info("a")),
+            ("/channel/history/a", Route::History("a")),
             ("/channel/a", Route::Channel("a")),
             ("/channel/stream", Route::Stream),
             ("/channel/other/a", Route::Unknown),

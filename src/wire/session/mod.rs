@@ -16,7 +16,9 @@ pub use answer::{
     broadcast, channel_deleted, connected, error, error_of, notification, published, quoted,
     response, response_of,
 };
-pub use payload::{Call, Encoding, Named, Page, Presence, Publish, Say, Text, read};
+pub use payload::{
+    Call, Encoding, History, Named, Page, Presence, Publish, Say, Since, Subscribe, Text, read,
+};
 
 use crate::ErrorKind;
 

@@ -9,6 +9,7 @@ use serde::de::{Deserializer, Error, Visitor};
 use serde_json::value::RawValue;
 
 use super::is_object;
+use crate::wire::Position;
 
 /// A JSON string. Only one with escapes is copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +59,47 @@ pub struct Named<'a> {
     /// The name.
     #[serde(borrow)]
     pub channel: Text<'a>,
+}
+
+/// A channel to subscribe to.
+#[derive(Debug, Deserialize)]
+pub struct Subscribe<'a> {
+    /// The channel's name.
+    #[serde(borrow)]
+    pub channel: Text<'a>,
+    /// What was received last: what came behind it is wanted first.
+    pub since: Option<Since>,
+}
+
+/// A part of a channel's history to read.
+#[derive(Debug, Deserialize)]
+pub struct History<'a> {
+    /// The channel's name.
+    #[serde(borrow)]
+    pub channel: Text<'a>,
+    /// Only publications behind this offset.
+    pub after: Option<u64>,
+    /// Only publications in front of this offset.
+    pub before: Option<u64>,
+    /// At most so many.
+    pub limit: Option<usize>,
+    /// The newest first.
+    #[serde(default)]
+    pub reverse: bool,
+}
+
+/// A position that a client names.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[allow(missing_docs)]
+pub struct Since {
+    pub epoch: u64,
+    pub offset: u64,
+}
+
+impl From<Since> for Position {
+    fn from(since: Since) -> Self {
+        Self { epoch: since.epoch, offset: since.offset }
+    }
 }
 
 /// A message for a channel.

@@ -17,7 +17,7 @@ pub struct Message {
 }
 
 /// How many encodings of a message can be shared compressed.
-pub const DEFLATED_FORMS: usize = 4;
+pub const DEFLATED_FORMS: usize = 5;
 
 /// The compressed frames of a message, one per encoding, each made by whoever needs it first;
 /// `None` when compression saves nothing.

@@ -14,12 +14,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{Closure, Endpoint, Handler};
-use crate::hub::Connection;
-use crate::server::Service;
+use crate::hub::{Connection, Range, Start};
 use crate::server::rpc::Calls;
-use crate::wire::session::{self, Encoding, Named, Publish, Request, Say, code, read};
+use crate::server::{Service, history};
+use crate::wire::session::{
+    self, Encoding, History, Named, Publish, Request, Say, Subscribe, code, read,
+};
 use crate::wire::websocket::Message;
-use crate::wire::{Dialect, MessageKind};
+use crate::wire::{Dialect, MessageKind, Position};
 use crate::{Error, ErrorKind};
 
 /// Why a request fails: a code and a text.
@@ -103,6 +105,7 @@ impl Asked<'_> {
             "publish" => self.publish(),
             "create" => self.create(),
             "delete" => self.delete(),
+            "history" => self.history(),
             "presence" => self.presence(),
             "connections" => self.connections(),
             "rpc" => self.call(),
@@ -115,7 +118,10 @@ impl Asked<'_> {
     }
 }
 
-const ACTIONS: &str = "broadcast, connections, create, delete, echo, get_connections, ping, presence, \
+/// Publications in one page of a history, unless asked for.
+const HISTORY: usize = 100;
+
+const ACTIONS: &str = "broadcast, connections, create, delete, echo, get_connections, history, ping, presence, \
                        publish, rpc, subscribe, unsubscribe";
 
 fn invalid(text: String) -> Fault {
@@ -167,17 +173,37 @@ impl<'a> Asked<'a> {
     /// The response tells the position that the subscription begins behind, and precedes the first
     /// message: it is sent under the channel's lock.
     fn subscribe(&self) -> Answer {
-        let named: Named<'_> = self.read()?;
+        let named: Subscribe<'_> = self.read()?;
         let channel = self.service.find(&named.channel).map_err(failed)?;
         let connection = self.connection;
         self.service.check_room(connection, &channel).map_err(failed)?;
         let name = session::quoted(&named.channel);
-        let tell = |at: crate::wire::Position| {
-            let rest = format!(r#","epoch":{},"offset":{}}}"#, at.epoch, at.offset);
+        let tell = |start: &Start| {
+            let Position { epoch, offset } = start.position;
+            let recovered = match start.recovered {
+                Some(recovered) => format!(r#","recovered":{recovered}"#),
+                None => String::new(),
+            };
+            let rest = format!(r#","epoch":{epoch},"offset":{offset}{recovered}}}"#);
             session::response(self.request.id, [r#"{"channel":"#, &name, &rest])
         };
-        connection.join_telling(&channel, tell).map_err(failed)?;
+        let since = named.since.map(Position::from);
+        connection.join_telling(&channel, since, tell).map_err(failed)?;
         Ok(None)
+    }
+
+    fn history(&self) -> Answer {
+        let asked: History<'_> = self.read()?;
+        let range = Range {
+            after: asked.after,
+            before: asked.before,
+            limit: asked.limit.unwrap_or(HISTORY),
+            backward: asked.reverse,
+        };
+        let extract = self.service.history(&asked.channel, &range).map_err(failed)?;
+        let name = session::quoted(&asked.channel);
+        let members = format!(",{}}}", history::members(&extract));
+        Ok(Some(session::response(self.request.id, [r#"{"channel":"#, &name, &members])))
     }
 
     fn unsubscribe(&self) -> Answer {

@@ -1,0 +1,138 @@
+//! How a subscriber gets what it missed, without a hole and without anything twice.
+//!
+//! It reads the history page by page. The page that reaches the end is read under the same lock
+//! that makes it a subscriber, so that the next publication is the next that it gets.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::channel::State;
+use super::history::now_ms;
+use super::{Channel, Deleted, Publication, Range, Start, lock};
+use crate::wire::Position;
+use crate::wire::websocket::Message;
+
+/// Publications in the order of their offsets.
+pub type Page = Vec<(u64, Message)>;
+
+/// What a subscriber that missed something gets next.
+#[derive(Debug)]
+pub enum Resume {
+    /// A part of it; more follows.
+    Behind(Page),
+    /// The rest of it. From the next publication on it is a subscriber like any other.
+    Live(Page),
+    /// Not everything that it missed is there any more; nothing was done.
+    Lost,
+}
+
+/// A part of a channel's history.
+#[derive(Debug, Clone)]
+pub struct Extract {
+    /// The publications, in the order that was asked for.
+    pub publications: Vec<Publication>,
+    /// Whether the range has more than these.
+    pub more: bool,
+    /// The channel's last publication.
+    pub position: Position,
+    /// The oldest offset that is kept; the one behind the last if none is.
+    pub first: u64,
+}
+
+impl State {
+    fn trim(&mut self, channel: &Channel) {
+        if let Some(history) = &mut self.history {
+            history.trim(&channel.config, now_ms());
+        }
+    }
+
+    fn first(&self) -> u64 {
+        self.history.as_ref().map_or(self.offset + 1, |history| history.first(self.offset))
+    }
+
+    /// Whether everything behind `since` is there.
+    fn holds(&self, channel: &Channel, since: Position) -> bool {
+        since.epoch == channel.epoch
+            && since.offset <= self.offset
+            && since.offset.saturating_add(1) >= self.first()
+    }
+}
+
+impl Channel {
+    /// Where a subscriber starts that asks for what came behind `since`: there, if all of that can
+    /// be had, and else at the present.
+    pub(super) fn start(&self, state: &mut State, since: Option<Position>) -> Start {
+        let present = Position { epoch: self.epoch, offset: state.offset };
+        let Some(since) = since else { return Start { position: present, recovered: None } };
+        state.trim(self);
+        match state.holds(self, since) {
+            true => Start { position: since, recovered: Some(true) },
+            false => Start { position: present, recovered: Some(false) },
+        }
+    }
+
+    /// Where a subscriber would start now that asks for what came behind `since`.
+    pub fn start_behind(&self, since: Position) -> Start {
+        self.start(&mut lock(&self.state), Some(since))
+    }
+
+    /// Reads on behind `after`, about `max_bytes`, and makes `shard` receive the channel for one
+    /// more subscriber when that reaches the end.
+    ///
+    /// `member` says that the subscriber is a member, which is counted already. `flush` is that of
+    /// [`Channel::subscribe`]; it is called only when the end is reached.
+    pub fn resume(
+        &self,
+        shard: usize,
+        after: Position,
+        max_bytes: usize,
+        member: bool,
+        flush: impl FnOnce(),
+    ) -> Result<Resume, Deleted> {
+        let mut state = lock(&self.state);
+        if state.deleted {
+            return Err(Deleted);
+        }
+        state.trim(self);
+        if !state.holds(self, after) {
+            return Ok(Resume::Lost);
+        }
+        let (page, last) = match &state.history {
+            Some(history) => history.behind(after.offset, max_bytes),
+            None => (Page::new(), true),
+        };
+        if !last {
+            return Ok(Resume::Behind(page));
+        }
+        flush();
+        if !member {
+            state.shards |= 1 << shard;
+            self.subscribers.fetch_add(1, Relaxed);
+        }
+        Ok(Resume::Live(page))
+    }
+
+    /// Reads a part of the history. Holds the channel's lock for it: bound `range.limit`.
+    pub fn history(&self, range: &Range) -> Extract {
+        let mut state = lock(&self.state);
+        state.trim(self);
+        let read = state.history.as_ref().map(|history| history.read(range));
+        let (publications, more) = read.unwrap_or_default();
+        Extract {
+            publications,
+            more,
+            position: Position { epoch: self.epoch, offset: state.offset },
+            first: state.first(),
+        }
+    }
+
+    /// Lets go of what has become too old. Everything else that touches the history does so too.
+    pub fn trim_history(&self) {
+        lock(&self.state).trim(self);
+    }
+
+    /// The options that it was created with.
+    pub fn config(&self) -> &Arc<super::ChannelConfig> {
+        &self.config
+    }
+}
