@@ -2,7 +2,7 @@
 
 use qyun::hub::Range;
 use qyun::server::Server;
-use qyun::wire::MessageKind;
+use qyun::wire::{MessageKind, Position};
 use serde_json::{Value, json};
 
 use crate::kit::{Raw, server, until};
@@ -332,4 +332,37 @@ fn deleting_a_channel_ends_those_who_catch_up() {
         }
     };
     assert_eq!(code, 3504);
+}
+
+#[test]
+fn a_stream_connection_resumes() {
+    use qyun::wire::stream::{Op, Packet, Request, decode_packet, encode_request};
+    let (server, epoch) = kept(&[]);
+    publish(&server, "kept", 1, 5);
+    let mut raw = Raw::websocket(server.local_addr(), "/channel/stream");
+    let resume = |raw: &mut Raw, offset| {
+        let op = Op::Resume(Position { epoch, offset });
+        let mut request = Vec::new();
+        encode_request(&mut request, &Request { id: 1, channel: "kept", op });
+        raw.send_frame(0x82, &request);
+        let frame = raw.message();
+        match decode_packet(&frame.payload) {
+            Some(Packet::Reply(reply)) => (reply.recovered, reply.position.offset),
+            other => panic!("{other:?}"),
+        }
+    };
+    let offset = |raw: &mut Raw| match decode_packet(&raw.message().payload) {
+        Some(Packet::Message { offset, .. }) => offset,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(resume(&mut raw, 3), (true, 3));
+    assert_eq!((offset(&mut raw), offset(&mut raw)), (4, 5));
+    publish(&server, "kept", 6, 6);
+    assert_eq!(offset(&mut raw), 6);
+    assert_eq!(resume(&mut raw, 6), (true, 6), "again, where it is");
+    assert_eq!(resume(&mut raw, 2), (false, 6), "again, where it was: it has got the rest");
+    let mut other = Raw::websocket(server.local_addr(), "/channel/stream");
+    assert_eq!(resume(&mut other, 7), (false, 6));
+    publish(&server, "kept", 7, 7);
+    assert_eq!((offset(&mut raw), offset(&mut other)), (7, 7));
 }

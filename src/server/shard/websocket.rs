@@ -364,7 +364,8 @@ impl Shard {
 
     fn on_request(&mut self, token: usize, request: &Request<'_>) {
         let answer = match request.op {
-            Op::Subscribe | Op::Resume(_) => self.stream_subscribe(token, request.channel),
+            Op::Subscribe => self.stream_subscribe(token, request.channel, None),
+            Op::Resume(since) => self.stream_subscribe(token, request.channel, Some(since)),
             Op::Unsubscribe => self.stream_unsubscribe(token, request.channel),
             Op::Publish(kind, data) => self.stream_publish(request.channel, kind, data),
         };
@@ -414,14 +415,19 @@ impl Shard {
         }
     }
 
-    fn stream_subscribe(&mut self, token: usize, name: &str) -> Result<(u64, Position), Error> {
+    fn stream_subscribe(
+        &mut self,
+        token: usize,
+        name: &str,
+        since: Option<Position>,
+    ) -> Result<(u64, Position), Error> {
         let channel = self.service.find(name)?;
         if let Some(Lane::Stream(places)) = self.conns.get(token).map(|conn| &conn.lane)
             && !places.contains_key(&channel.id())
         {
             self.service.check_subscriptions(places.len() + self.catching_count(token))?;
         }
-        let start = self.subscribe_stream(token, &channel, None).ok_or_else(not_found)?;
+        let start = self.subscribe_stream(token, &channel, since).ok_or_else(not_found)?;
         Ok((channel.id(), start.position))
     }
 
