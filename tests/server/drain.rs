@@ -64,6 +64,7 @@ fn streams_of_events_are_told_a_time_each() {
                 "GET /channel/listen/c HTTP/1.1\r\nHost: t\r\nAccept: text/event-stream\r\n\r\n",
             );
             assert!(raw.head().starts_with("HTTP/1.1 200"));
+            assert!(raw.event().starts_with("id: "));
             raw
         })
         .collect();
