@@ -138,6 +138,9 @@ extern "C" {
 /** There is such an object already. */
 #define QY_ERR_EXISTS (-24)
 
+/** It contradicts what was done before under the same key. */
+#define QY_ERR_CONFLICT (-25)
+
 /** The result of a call: `QY_OK` or one of the `QY_ERR_` constants. */
 typedef int32_t qy_status;
 

@@ -58,6 +58,8 @@ pub enum ErrorKind {
     WouldDeadlock,
     /// There is such an object already.
     Exists,
+    /// It contradicts what was done before under the same key.
+    Conflict,
 }
 
 impl Error {

@@ -3,6 +3,7 @@
 //!
 //! The rooms, from the bottom up; each knows only those below it:
 //!
+//! - [`tally`]: what became of one message;
 //! - [`wire`]: formats (HTTP heads, WebSocket frames, the stream protocol, packets), no I/O;
 //! - [`requests`]: requests of the packet dialect under way, and their deadlines, for both sides;
 //! - [`hub`]: channels, order, fan-out to shards, counters, no I/O;
@@ -19,6 +20,7 @@ pub mod hub;
 pub mod options;
 pub mod requests;
 pub mod server;
+pub mod tally;
 pub(crate) mod thread;
 pub mod wire;
 

@@ -341,3 +341,90 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_run_stands_together_whoever_publishes_at_the_same_time() {
+    const RUNS: usize = 200;
+    const LENGTH: usize = 5;
+    let (hub, inboxes, _) = hub(2, usize::MAX);
+    let channel = hub.create("c").unwrap();
+    for shard in 0..2 {
+        channel.subscribe(shard, || {}).unwrap();
+    }
+    let start = Barrier::new(3);
+    std::thread::scope(|scope| {
+        for name in ["a", "b"] {
+            let (hub, channel, start) = (&hub, &channel, &start);
+            scope.spawn(move || {
+                start.wait();
+                for run in 0..RUNS {
+                    let messages: Vec<_> =
+                        (0..LENGTH).map(|at| text(&format!("{name}{run}.{at}"))).collect();
+                    let run: Vec<_> = messages.iter().map(|message| (message, None)).collect();
+                    let results = channel.publish_run(hub, &run);
+                    let first = results[0].as_ref().unwrap().position.offset;
+                    for (at, result) in results.iter().enumerate() {
+                        assert_eq!(result.as_ref().unwrap().position.offset, first + at as u64);
+                    }
+                }
+            });
+        }
+        scope.spawn(|| {
+            start.wait();
+            for _ in 0..RUNS {
+                channel.publish(&hub, &text("-")).unwrap();
+            }
+        });
+    });
+    let told = take(&inboxes[0]);
+    assert_eq!(told.len(), RUNS * (2 * LENGTH + 1));
+    assert_eq!(told, take(&inboxes[1]));
+    assert!(told.iter().map(|(_, offset, _)| offset.unwrap()).eq(1..=told.len() as u64));
+    let words: Vec<_> = told.iter().map(|(.., payload)| &payload[..]).collect();
+    let firsts = words.iter().enumerate().filter(|(_, word)| word.ends_with(b".0"));
+    let mut runs = 0;
+    for (at, first) in firsts {
+        let stem = &first[..first.len() - 1];
+        let rest = (0..LENGTH).map(|n| [stem, n.to_string().as_bytes()].concat());
+        assert!(rest.eq(words[at..at + LENGTH].iter().map(|word| word.to_vec())));
+        runs += 1;
+    }
+    assert_eq!(runs, 2 * RUNS);
+}
+
+#[test]
+fn a_run_publishes_each_key_once_and_goes_on_behind_a_failure() {
+    let (hub, inboxes, _) = hub(1, usize::MAX);
+    let channel = hub.create("c").unwrap();
+    channel.subscribe(0, || {}).unwrap();
+    let (one, two) = (text("one"), text("two"));
+    let long = [b'k'; qyun::hub::MAX_KEY + 1];
+    let key = |key: &'static [u8]| Some(key);
+    let run = [
+        (&one, key(b"k")),
+        (&one, key(b"k")),
+        (&two, key(b"k")),
+        (&two, Some(&long[..])),
+        (&two, Some(&b""[..])),
+        (&two, key(b"l")),
+        (&two, None),
+    ];
+    let results: Vec<_> = channel
+        .publish_run(&hub, &run)
+        .into_iter()
+        .map(|result| match result {
+            Ok(published) => Ok((published.position.offset, published.duplicate)),
+            Err(error) => Err(error.kind()),
+        })
+        .collect();
+    let invalid = Err(ErrorKind::InvalidArgument);
+    let conflict = Err(ErrorKind::Conflict);
+    let expected =
+        [Ok((1, false)), Ok((1, true)), conflict, invalid, invalid, Ok((2, false)), Ok((3, false))];
+    assert_eq!(results, expected);
+    let told: Vec<_> = take(&inboxes[0]).into_iter().map(|(_, _, payload)| payload).collect();
+    assert_eq!(told, [b"one", b"two", b"two"]);
+    hub.delete("c").unwrap();
+    let results = channel.publish_run(&hub, &run);
+    assert!(results.iter().all(|r| r.as_ref().unwrap_err().kind() == ErrorKind::ChannelNotFound));
+}

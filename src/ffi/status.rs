@@ -79,6 +79,8 @@ pub const QY_ERR_ABI_MISMATCH: i32 = -22;
 pub const QY_ERR_BUFFER_TOO_SMALL: i32 = -23;
 /// There is such an object already.
 pub const QY_ERR_EXISTS: i32 = -24;
+/// It contradicts what was done before under the same key.
+pub const QY_ERR_CONFLICT: i32 = -25;
 
 /// Every status with its name and its text. Append only; tests/native/golden/status.txt holds the
 /// numbers to it.
@@ -120,6 +122,11 @@ pub(super) const STATUSES: &[(i32, &CStr, &CStr)] = &[
     ),
     (QY_ERR_BUFFER_TOO_SMALL, c"QY_ERR_BUFFER_TOO_SMALL", c"the buffer is too small"),
     (QY_ERR_EXISTS, c"QY_ERR_EXISTS", c"there is such an object already"),
+    (
+        QY_ERR_CONFLICT,
+        c"QY_ERR_CONFLICT",
+        c"it contradicts what was done before under the same key",
+    ),
 ];
 
 /// The status that stands for a class of failure.
@@ -145,6 +152,7 @@ pub(super) fn of(kind: ErrorKind) -> qy_status {
         ErrorKind::QueueFull => QY_ERR_QUEUE_FULL,
         ErrorKind::WouldDeadlock => QY_ERR_WOULD_DEADLOCK,
         ErrorKind::Exists => QY_ERR_EXISTS,
+        ErrorKind::Conflict => QY_ERR_CONFLICT,
     }
 }
 

@@ -5,7 +5,8 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-use super::history::{History, now_ms};
+use super::history::History;
+use super::keys::Keys;
 use super::{ChannelConfig, Connection, Hub, Item, lock};
 use crate::wire::Position;
 use crate::wire::websocket::Message;
@@ -35,6 +36,8 @@ pub struct Published {
     pub position: Position,
     /// Subscribers of the channel at that moment.
     pub subscribers: u64,
+    /// It was published before, under the same key: nothing was published now.
+    pub duplicate: bool,
 }
 
 /// Where a subscription starts: the first message that it gets is the one after `position`.
@@ -67,7 +70,7 @@ pub struct Channel {
     pub(super) state: Mutex<State>,
     pub(super) subscribers: AtomicU64,
     /// Subscribers that agreed on compression.
-    deflating: AtomicU32,
+    pub(super) deflating: AtomicU32,
     /// For each shard, where it keeps its subscribers of this channel. A shard reads and writes
     /// its own entry only: the array saves it a lookup per message.
     slots: Box<[AtomicU32]>,
@@ -82,6 +85,8 @@ pub(super) struct State {
     group: Option<Box<Group>>,
     /// Present if the channel keeps one.
     pub(super) history: Option<Box<History>>,
+    /// Present once something was published under a key.
+    pub(super) keys: Option<Box<Keys>>,
 }
 
 /// The connections that are members, by serial, and what their shards have not heard yet.
@@ -157,44 +162,6 @@ impl Channel {
             epoch: self.epoch,
             created_ms: self.created_ms,
         }
-    }
-
-    /// Gives `message` the next offset and hands it to every shard that has a subscriber: one lock,
-    /// and for each such shard one more and a reference count. With subscribers that compress, one
-    /// allocation besides, for what the shards then share.
-    pub fn publish(self: &Arc<Self>, hub: &Hub, message: &Message) -> Result<Published, Deleted> {
-        let (offset, shards) = {
-            let mut state = lock(&self.state);
-            if state.deleted {
-                return Err(Deleted);
-            }
-            state.offset += 1;
-            let offset = state.offset;
-            if let Some(history) = &mut state.history {
-                history.push(&self.config, offset, now_ms(), message.clone());
-            }
-            let sharing;
-            let message = match self.deflating.load(Relaxed) {
-                0 => message,
-                _ => {
-                    sharing = message.sharing_deflated();
-                    &sharing
-                }
-            };
-            for inbox in hub.inboxes(state.shards) {
-                inbox.push(Item::Publish {
-                    channel: Arc::clone(self),
-                    offset,
-                    message: message.clone(),
-                });
-            }
-            (offset, state.shards)
-        };
-        hub.inboxes(shards).for_each(super::Inbox::notify);
-        Ok(Published {
-            position: Position { epoch: self.epoch, offset },
-            subscribers: self.subscribers.load(Relaxed),
-        })
     }
 
     /// Makes `shard` receive this channel, or goes on doing so, for one more subscriber.

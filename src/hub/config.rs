@@ -15,6 +15,8 @@ pub struct ChannelConfig {
     pub history_size: usize,
     pub history_bytes: usize,
     pub history_ttl: Duration,
+    pub idempotency_window: Duration,
+    pub idempotency_size: usize,
 }
 
 const DAY_MS: u64 = 86_400_000;
@@ -42,11 +44,32 @@ pub const CHANNEL_OPTIONS: &[OptionSpec] = &[
         "0",
         "How long a publication is kept; 0 is as long as there is room.",
     ),
+    OptionSpec::integer(
+        "idempotency_ms",
+        0,
+        DAY_MS,
+        "300000",
+        "How long a message that was published under a key is not published under it again; 0 takes \
+         no keys.",
+    ),
+    OptionSpec::integer(
+        "idempotency_size",
+        1,
+        1_000_000,
+        "10000",
+        "Keys that are remembered at a time; the oldest go first.",
+    ),
 ];
 
 impl Default for ChannelConfig {
     fn default() -> Self {
-        let mut config = Self { history_size: 0, history_bytes: 0, history_ttl: Duration::ZERO };
+        let mut config = Self {
+            history_size: 0,
+            history_bytes: 0,
+            history_ttl: Duration::ZERO,
+            idempotency_window: Duration::ZERO,
+            idempotency_size: 0,
+        };
         for spec in CHANNEL_OPTIONS {
             let read = config.set(spec.key, spec.default);
             debug_assert!(read.is_ok(), "the default of '{}' is not a value it takes", spec.key);
@@ -91,6 +114,11 @@ impl ChannelConfig {
         changed.collect::<Vec<_>>().join(", ")
     }
 
+    /// Whether publications may come with keys.
+    pub fn remembers_keys(&self) -> bool {
+        !self.idempotency_window.is_zero()
+    }
+
     /// Whether publications are kept.
     pub fn keeps_history(&self) -> bool {
         self.history_size > 0
@@ -101,6 +129,8 @@ impl ChannelConfig {
             "history_size" => Field::Size(&mut self.history_size),
             "history_bytes" => Field::Size(&mut self.history_bytes),
             "history_ttl_ms" => Field::Millis(&mut self.history_ttl),
+            "idempotency_ms" => Field::Millis(&mut self.idempotency_window),
+            "idempotency_size" => Field::Size(&mut self.idempotency_size),
             _ => return None,
         })
     }

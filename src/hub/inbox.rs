@@ -65,6 +65,36 @@ pub enum Item {
         /// The decision.
         decision: Box<Decision>,
     },
+    /// The answer to a request that waited for it.
+    Answer(Box<Late>),
+}
+
+impl Item {
+    /// What it counts against the inbox's bound.
+    fn size(&self) -> usize {
+        match self {
+            Self::Publish { message, .. } | Self::Send { message, .. } => message.frame().len(),
+            _ => 0,
+        }
+    }
+}
+
+/// An answer that came later than its request was read.
+#[derive(Debug, Clone)]
+pub struct Late {
+    /// The shard's number for the socket.
+    pub token: u32,
+    /// Which of its requests; by this the shard knows that the socket is still the same.
+    pub ticket: u64,
+    /// What the client is told.
+    pub answer: Told,
+}
+
+/// What a client is told.
+#[derive(Debug, Clone)]
+pub enum Told {
+    /// An HTTP client: a status and the JSON of the body.
+    Json(u16, String),
 }
 
 /// Whether a WebSocket is admitted.
@@ -139,16 +169,30 @@ impl Inbox {
 
     /// Appends an item. Call [`Inbox::notify`] afterwards, outside the channel's lock.
     pub fn push(&self, item: Item) {
-        let size = match &item {
-            Item::Publish { message, .. } | Item::Send { message, .. } => message.frame().len(),
-            _ => 0,
-        };
+        let size = item.size();
         let mut waiting = lock(&self.waiting);
         if self.closed.load(SeqCst) {
             return;
         }
         waiting.since.get_or_insert_with(Instant::now);
         waiting.items.push(item);
+        self.len.store(waiting.items.len(), SeqCst);
+        self.bytes.fetch_add(size, SeqCst);
+    }
+
+    /// Appends several items at once, with one look at the lock.
+    pub fn push_all(&self, items: impl ExactSizeIterator<Item = Item>) {
+        if items.len() == 0 {
+            return;
+        }
+        let mut waiting = lock(&self.waiting);
+        if self.closed.load(SeqCst) {
+            return;
+        }
+        waiting.since.get_or_insert_with(Instant::now);
+        let before = waiting.items.len();
+        waiting.items.extend(items);
+        let size = waiting.items.iter().skip(before).map(Item::size).sum();
         self.len.store(waiting.items.len(), SeqCst);
         self.bytes.fetch_add(size, SeqCst);
     }

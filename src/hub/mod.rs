@@ -14,7 +14,9 @@ mod counters;
 mod histogram;
 mod history;
 mod inbox;
+mod keys;
 mod pattern;
+mod publish;
 mod registry;
 mod resume;
 
@@ -26,8 +28,10 @@ pub use connections::{Connections, Filter, page_of};
 pub use counters::{Counters, Gauges};
 pub use histogram::{BOUNDS, Distribution, Histogram};
 pub use history::{Publication, Range};
-pub use inbox::{Decision, Inbox, Item, Wake};
+pub use inbox::{Decision, Inbox, Item, Late, Told, Wake};
+pub use keys::MAX_KEY;
 pub use pattern::Pattern;
+pub use publish::Keyable;
 pub use registry::Hub;
 pub use resume::{Extract, Page, Resume};
 

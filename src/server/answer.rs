@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::history;
 use super::query::Query;
+use super::service::Report;
 use super::{Service, metrics, page};
 use crate::hub::{Channel, Extract, Start};
 use crate::wire::Position;
@@ -67,6 +68,17 @@ impl Answer {
             media_type: JSON,
             fields: "cache-control: no-store\r\n",
             body: body.into(),
+        }
+    }
+
+    /// The answer to a publication.
+    pub(super) fn published(report: Result<Report>) -> Self {
+        match report {
+            Ok(report) => {
+                let start = r#"{"status":"success","message":"Message broadcasted","#;
+                Self::of_json(200, format!("{start}{}}}", report.members()))
+            }
+            Err(error) => Self::error(&error),
         }
     }
 
@@ -142,6 +154,17 @@ impl Answer {
         Self { status, media_type: JSON, fields, body: body.into() }
     }
 
+    /// JSON that is written already.
+    pub(super) fn of_json(status: u16, body: String) -> Self {
+        Self { status, media_type: JSON, fields: "", body: body.into() }
+    }
+
+    /// The status and the JSON of an answer that has nothing else.
+    pub(super) fn into_json(self) -> (u16, String) {
+        debug_assert!(self.media_type == JSON && self.fields.is_empty());
+        (self.status, self.body.into_owned())
+    }
+
     pub(super) fn is_error(&self) -> bool {
         self.status >= 400
     }
@@ -181,6 +204,7 @@ pub(super) fn status(kind: ErrorKind) -> u16 {
     match kind {
         ErrorKind::ChannelNotFound | ErrorKind::NotFound => 404,
         ErrorKind::TooLarge => 413,
+        ErrorKind::Conflict => 409,
         ErrorKind::QueueFull => 507,
         _ => 400,
     }

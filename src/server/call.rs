@@ -4,12 +4,13 @@ use serde_json::json;
 
 use super::Service;
 use super::answer::{Answer, Target, Wishes};
+use super::promise::Promise;
 use super::query::Query;
-use super::service::MAX_HISTORY_PAGE;
+use super::service::{Done, MAX_HISTORY_PAGE, PublishOptions};
 use super::{admin, metrics, page};
-use crate::Result;
 use crate::hub::Range;
 use crate::wire::http::{Framing, Handshake, Head, Route, route};
+use crate::wire::websocket::Message;
 use crate::wire::{MessageKind, Position, meta, percent};
 
 /// What to do with a request.
@@ -32,8 +33,8 @@ pub(super) enum Plan<'a> {
 #[derive(Debug)]
 pub(super) enum Call {
     Create(String),
-    Publish(String, MessageKind),
-    PublishText(String, String),
+    Publish(String, MessageKind, Asked),
+    PublishText(String, String, Asked),
     Delete(String),
     Info(String),
     History(String, Range),
@@ -52,6 +53,21 @@ pub(super) enum Call {
     Refuse(Answer),
 }
 
+/// What is asked for beside a publication.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    key: Option<Vec<u8>>,
+    counts: bool,
+}
+
+/// How a request is answered.
+pub(super) enum Outcome {
+    /// At once.
+    Now(Answer),
+    /// By the promise that was asked for.
+    Later,
+}
+
 /// Channels in one page of a listing, unless asked for.
 const PAGE: usize = 1000;
 const MAX_PAGE: usize = 10_000;
@@ -68,7 +84,7 @@ impl<'a> Plan<'a> {
     /// What `head` asks for.
     pub(super) fn of(head: &Head<'a>) -> Self {
         let target = match route(head.path) {
-            Route::SendInPath(name, message) if head.method == "GET" => {
+            Route::SendInPath(name, message) if head.method == "GET" && head.query.is_empty() => {
                 return Self::SendInPath { name, message };
             }
             Route::Listen(name)
@@ -123,7 +139,12 @@ impl Call {
             (_, Route::Unknown | Route::Admin(_)) => Err(Answer::failure(404, "Not found")),
             ("GET" | "POST", Route::Create(segment)) => Ok(Self::Create(name(segment)?)),
             (_, Route::Create(_)) => Err(Answer::method_not_allowed("allow: GET, POST\r\n")),
-            ("POST", Route::Send(segment)) => Ok(Self::Publish(name(segment)?, kind_of(head))),
+            ("POST", Route::Send(segment)) => {
+                Ok(Self::Publish(name(segment)?, kind_of(head), Asked::of(head)?))
+            }
+            ("GET", Route::SendInPath(segment, message)) => {
+                Ok(Self::PublishText(name(segment)?, name(message)?, Asked::of(head)?))
+            }
             ("DELETE", Route::Channel(segment)) => Ok(Self::Delete(name(segment)?)),
             ("DELETE", Route::Stream) => Ok(Self::Delete("stream".into())),
             (_, Route::Channel(_)) => Err(Answer::method_not_allowed("allow: DELETE\r\n")),
@@ -149,7 +170,7 @@ impl Call {
     pub(super) fn send_in_path(name: &str, message: &str) -> Self {
         let decode = |segment: &str| percent::decode(segment).map(|text| text.into_owned());
         match (decode(name), decode(message)) {
-            (Ok(name), Ok(message)) => Self::PublishText(name, message),
+            (Ok(name), Ok(message)) => Self::PublishText(name, message, Asked::default()),
             (Err(error), _) | (_, Err(error)) => Self::Refuse(Answer::error(&error)),
         }
     }
@@ -180,8 +201,35 @@ impl Call {
         })
     }
 
-    /// Does it. `body` is what came behind the head.
-    pub(super) fn execute(self, service: &Service, body: &[u8]) -> Answer {
+    /// Does it. `body` is what came behind the head; `promise` makes the right to answer later, and
+    /// is called only if that is used.
+    pub(super) fn execute(
+        self,
+        service: &Service,
+        body: &[u8],
+        promise: impl FnOnce() -> Promise,
+    ) -> Outcome {
+        let answer = match self {
+            Self::Publish(name, kind, asked) => {
+                return publish(service, &name, (kind, body), &asked, promise);
+            }
+            Self::PublishText(name, text, asked) => {
+                let text = (MessageKind::Text, text.as_bytes());
+                return match publish(service, &name, text, &asked, promise) {
+                    // What the contract of a GET says, to the letter.
+                    Outcome::Now(answer) if asked.is_nothing() && !answer.is_error() => {
+                        Outcome::Now(Answer::broadcasted())
+                    }
+                    outcome => outcome,
+                };
+            }
+            other => other.answer(service, body),
+        };
+        Outcome::Now(answer)
+    }
+
+    /// Does what is answered at once.
+    fn answer(self, service: &Service, body: &[u8]) -> Answer {
         let answer = match self {
             Self::Refuse(answer) => return answer,
             Self::Create(name) => service
@@ -190,11 +238,7 @@ impl Call {
             Self::Delete(name) => service
                 .delete_channel(&name)
                 .map(|()| Answer::success(&format!("Channel '{name}' deleted"), json!(null))),
-            Self::Publish(name, kind) => publish(service, &name, kind, body),
-            Self::PublishText(name, text) => {
-                publish(service, &name, MessageKind::Text, text.as_bytes())
-                    .map(|_| Answer::broadcasted())
-            }
+            Self::Publish(..) | Self::PublishText(..) => return Answer::broadcasted(),
             Self::Info(name) => service
                 .channel(&name)
                 .map(|info| Answer::success("Channel found", json!({ "channel": info }))),
@@ -226,16 +270,43 @@ impl Call {
 }
 
 /// Publishes as a shard must: without waiting for room.
-fn publish(service: &Service, name: &str, kind: MessageKind, data: &[u8]) -> Result<Answer> {
-    service.check(kind, data)?;
-    let channel = service.find(name)?;
-    let message = crate::wire::websocket::Message::new(kind, data);
-    let published = service.publish_to(&channel, &message)?;
-    let position = published.position;
-    Ok(Answer::success(
-        "Message broadcasted",
-        json!({ "epoch": position.epoch, "offset": position.offset, "subscribers": published.subscribers }),
-    ))
+fn publish(
+    service: &Service,
+    name: &str,
+    (kind, data): (MessageKind, &[u8]),
+    asked: &Asked,
+    promise: impl FnOnce() -> Promise,
+) -> Outcome {
+    let found = service.check(kind, data).and_then(|()| service.find(name));
+    let channel = match found {
+        Ok(channel) => channel,
+        Err(error) => return Outcome::Now(Answer::error(&error)),
+    };
+    let options = PublishOptions { key: asked.key.as_deref(), counts: asked.counts };
+    let later = || -> Done {
+        let promise = promise();
+        Box::new(move |report| promise.answer(Answer::published(report)))
+    };
+    match service.publish_asking(&channel, &Message::new(kind, data), options, later) {
+        Some(report) => Outcome::Now(Answer::published(report)),
+        None => Outcome::Later,
+    }
+}
+
+impl Asked {
+    fn is_nothing(&self) -> bool {
+        self.key.is_none() && !self.counts
+    }
+
+    pub(super) fn of(head: &Head<'_>) -> std::result::Result<Self, Answer> {
+        let query = Query(head.query);
+        let mut fields = head.fields("idempotency-key");
+        let key = fields.next().map(<[u8]>::to_vec);
+        if fields.next().is_some() {
+            return Err(Answer::failure(400, "Idempotency-Key is repeated"));
+        }
+        Ok(Self { key: key.or_else(|| query.bytes("key")), counts: query.flag("result")? })
+    }
 }
 
 /// A body is text unless it says that it is arbitrary bytes.

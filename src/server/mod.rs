@@ -13,6 +13,7 @@ mod metrics;
 mod options;
 mod page;
 mod process;
+mod promise;
 mod query;
 mod remote;
 pub mod rpc;
@@ -27,7 +28,7 @@ use std::time::Duration;
 pub use listen::Listeners;
 pub use options::{OPTIONS, Secret, ServerOptions};
 pub use process::Process;
-pub use service::{Service, Stats};
+pub use service::{Done, PublishOptions, Report, Service, Stats};
 
 use crate::hub::{Hub, Inbox};
 use crate::{Error, ErrorKind, Result, thread};

@@ -22,6 +22,20 @@ impl<'a> Query<'a> {
         Some(percent_decode_str(self.raw(key)?).decode_utf8_lossy().into_owned())
     }
 
+    /// The value of `key`, decoded, whatever bytes it has.
+    pub(super) fn bytes(&self, key: &str) -> Option<Vec<u8>> {
+        Some(percent_decode_str(self.raw(key)?).collect())
+    }
+
+    /// Whether `key` is 1: 0, as without it, is no.
+    pub(super) fn flag(&self, key: &str) -> Result<bool, Answer> {
+        match self.raw(key) {
+            None | Some("0") => Ok(false),
+            Some("1") => Ok(true),
+            Some(value) => Err(refusal(key, value, "0 or 1")),
+        }
+    }
+
     /// The value of `key` as what it must be; the answer says that it is none of `accepted`.
     pub(super) fn parsed<T: FromStr>(
         &self,

@@ -29,6 +29,7 @@ mod no_grpc;
 mod operations;
 mod packet;
 mod page;
+mod publish;
 mod reload;
 mod session;
 mod stream;

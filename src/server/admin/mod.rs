@@ -10,7 +10,7 @@ pub(super) use operation::Operation;
 
 use super::Service;
 use super::answer::Answer;
-use super::call::{Call, kind_of};
+use super::call::{Asked, Call, kind_of};
 use super::query::{Query, refusal};
 use crate::hub::Filter;
 use crate::wire::http::{Head, Route, route};
@@ -92,7 +92,7 @@ fn find(head: &Head<'_>, rest: &str) -> Result<Call, Answer> {
         ("PUT", ["channels", name]) => return Ok(Call::Create((*name).into())),
         ("DELETE", ["channels", name]) => return Ok(Call::Delete((*name).into())),
         ("POST", ["channels", name, "send"]) => {
-            return Ok(Call::Publish((*name).into(), kind_of(head)));
+            return Ok(Call::Publish((*name).into(), kind_of(head), Asked::of(head)?));
         }
         (_, segments) => return Err(refuse(segments)),
     };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Service, not_found};
 use crate::hub::{Connection, ConnectionInfo, Filter, page_of};
-use crate::wire::websocket::Message;
+use crate::wire::websocket::{Extras, Message};
 use crate::wire::{MessageKind, close, encode};
 use crate::{Error, ErrorKind, Result, thread};
 
@@ -119,7 +119,7 @@ impl Service {
             let message = match encoded.iter().find(|(other, _)| *other == dialect) {
                 Some((_, message)) => message.clone(),
                 None => {
-                    let message = encode(dialect, kind, payload).sharing_deflated();
+                    let message = encode(dialect, kind, payload).sharing(Extras::default());
                     encoded.push((dialect, message.clone()));
                     message
                 }

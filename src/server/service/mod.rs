@@ -3,6 +3,9 @@
 
 mod connections;
 mod endpoints;
+mod publish;
+
+pub use publish::{Done, PublishOptions, Report};
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};

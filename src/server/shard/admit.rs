@@ -242,6 +242,14 @@ impl Shard {
 }
 
 impl Conn {
+    /// Whether what comes from it waits: for a decision about it, or for an answer.
+    pub(super) fn waits(&self) -> bool {
+        matches!(
+            &self.lane,
+            Lane::Http(Some(state)) if state.candidate.is_some() || state.waiting.is_some()
+        )
+    }
+
     /// Whether it waits for a decision.
     pub(super) fn is_candidate(&self) -> bool {
         matches!(&self.lane, Lane::Http(Some(state)) if state.candidate.is_some())

@@ -15,6 +15,7 @@ use super::conn::{AfterFlush, Conn, Sent};
 use super::encoding::{Encoding, join};
 use super::subscriptions::List;
 use crate::hub::{Channel, Gauges, Item};
+use crate::tally::Counts;
 use crate::wire::session::channel_deleted;
 use crate::wire::websocket::Message;
 use crate::wire::{MessageKind, close, stream};
@@ -72,6 +73,7 @@ impl Shard {
                     // Later: admitting somebody takes the inbox, and this batch comes before it.
                     self.decided.push((token as usize, ticket, *decision));
                 }
+                Item::Answer(answer) => self.late.push(*answer),
             }
         }
         for slot in touched.drain(..) {
@@ -131,8 +133,14 @@ impl Shard {
             }
             let Some(local) = self.locals.get_mut(slot as usize) else { break };
             let tokens = local.lend(list, deflate);
-            let mut send =
-                |bytes: &Bytes, count| self.send_to_all(&tokens, bytes, count, &mut failed);
+            let mut counted = pending.as_slice();
+            let mut send = |bytes: &Bytes, count| {
+                let counts = self.send_to_all(&tokens, bytes, count, &mut failed);
+                let (sent, rest) = counted.split_at(counted.len().min(count as usize));
+                counted = rest;
+                let tallies = sent.iter().filter_map(|(_, message)| message.tally());
+                tallies.for_each(|tally| tally.add(counts));
+            };
             match deflated {
                 Some(buffers) => buffers.iter().for_each(|(bytes, count)| send(bytes, *count)),
                 None => join(&pending, encoding, send),
@@ -179,16 +187,16 @@ impl Shard {
         }
     }
 
-    /// The loop that everything else serves.
+    /// The loop that everything else serves: what became of these bytes, by subscribers.
     fn send_to_all(
         &mut self,
         tokens: &[u32],
         bytes: &Bytes,
         count: u64,
         failed: &mut Vec<(usize, Sent)>,
-    ) {
+    ) -> Counts {
         let max_queue = self.options.queue_bytes;
-        let (mut written, mut queued, mut reached) = (0, 0, 0);
+        let (mut written, mut queued, mut reached, mut waiting) = (0, 0, 0, 0);
         for &token in tokens {
             let Some(conn) = self.conns.get_mut(token as usize) else { continue };
             if conn.dead || conn.after_flush != AfterFlush::Stay {
@@ -202,6 +210,7 @@ impl Shard {
                 }
                 Sent::Queued => {
                     reached += 1;
+                    waiting += 1;
                     let waits = conn.queued() - before;
                     written += bytes.len() - waits;
                     queued += waits;
@@ -218,6 +227,7 @@ impl Shard {
         Gauges::add(&gauges.delivered, count * reached);
         Gauges::add(&gauges.bytes_out, written as u64);
         Gauges::add(&gauges.queued_bytes, queued as u64);
+        Counts { reached, queued: waiting, dropped: tokens.len() as u64 - reached }
     }
 
     /// Tells a deleted channel's subscribers, who have got everything that came before.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::admit::Candidate;
 use super::answers::{MAX_ANSWERS, Reply};
 use super::conn::{AfterFlush, Conn, Lane, Sent};
+use super::late::Waiting;
 use super::ledger::Pace;
 use super::{Shard, gauges_of};
 use crate::hub::{Channel, Gauges, Start};
@@ -41,6 +42,8 @@ pub(super) struct HttpState {
     request: Option<(Call, Body, Reply)>,
     /// A WebSocket that waits to be admitted; what came behind its head is in `carry`.
     pub candidate: Option<Box<Candidate>>,
+    /// A request that waits for its answer; what came behind it is in `carry`.
+    pub waiting: Option<Waiting>,
 }
 
 /// Whether to go on with a connection's input.
@@ -51,7 +54,7 @@ pub(super) enum Next {
     Body,
     /// With WebSocket frames.
     Frames,
-    /// When it is decided whether the WebSocket is admitted.
+    /// When it is decided whether the WebSocket is admitted, or the request's answer is there.
     Wait,
     /// Not at all.
     Nothing,
@@ -160,7 +163,7 @@ impl Shard {
     /// Looks at the input of a connection that was stalled, if its answers have been taken.
     pub(super) fn resume_http(&mut self, token: usize) {
         let Some(conn) = self.conns.get_mut(token) else { return };
-        if !conn.stalled || conn.queued() > 0 || conn.dead || conn.is_candidate() {
+        if !conn.stalled || conn.queued() > 0 || conn.dead || conn.waits() {
             return;
         }
         conn.stalled = false;
@@ -307,9 +310,7 @@ impl Shard {
     /// Begins to read a request's body, or executes the request at once if it has none.
     fn start_body(&mut self, token: usize, head: &Head<'_>, call: Call, reply: Reply) -> Next {
         if head.has_no_body() {
-            let answer = call.execute(&self.service, &[]);
-            self.answer(token, &answer, reply);
-            return self.after_request(token, reply);
+            return self.execute(token, call, &[], reply);
         }
         let body = match Body::new(head.framing, self.options.max_message_bytes) {
             Ok(body) => body,
@@ -340,9 +341,7 @@ impl Shard {
             Ok(true) => {
                 let used = input.len() - rest.len();
                 let (call, body, reply) = state.take()?.request?;
-                let answer = call.execute(&self.service, &body.into_data());
-                self.answer(token, &answer, reply);
-                Some((self.after_request(token, reply), used))
+                Some((self.execute(token, call, &body.into_data(), reply), used))
             }
             Err(fault) => {
                 self.refuse(token, body_refusal(fault));
@@ -507,8 +506,11 @@ impl Shard {
         self.end_after_answer(token);
     }
 
-    /// The client took too long over a request.
+    /// The client took too long over a request, or it over its answer.
     pub(super) fn time_out_request(&mut self, token: usize) {
+        if self.give_up(token) {
+            return;
+        }
         let head = self.conns.get(token).is_some_and(|conn| match &conn.lane {
             Lane::Http(Some(state)) => state.request.is_none() && !conn.stalled,
             _ => false,

@@ -15,6 +15,7 @@ mod drain;
 mod encoding;
 mod fanout;
 mod http;
+mod late;
 mod ledger;
 mod peer;
 mod resume;
@@ -48,7 +49,7 @@ use self::subscriptions::Local;
 use super::dialect::Closure;
 use super::limits::Limit;
 use super::{ServerOptions, Service};
-use crate::hub::{Channel, Decision, Gauges, Inbox, Item};
+use crate::hub::{Channel, Decision, Gauges, Inbox, Item, Late};
 use crate::thread;
 use crate::wire::close;
 use crate::wire::websocket::{Deflater, Inflater};
@@ -112,6 +113,8 @@ pub(super) struct Shard {
     pongs: Vec<u8>,
     /// Decisions about WebSockets that wait to be admitted: socket, ticket, decision.
     decided: Vec<(usize, u64, Decision)>,
+    /// Answers to requests that waited for them.
+    late: Vec<Late>,
     next_ticket: u64,
     /// Who gets what it missed, by socket.
     catching: HashMap<usize, Vec<CatchUp>>,
@@ -166,6 +169,7 @@ impl Shard {
             spare: Vec::new(),
             pongs: Vec::new(),
             decided: Vec::new(),
+            late: Vec::new(),
             next_ticket: 0,
             catching: HashMap::new(),
             hungry: Vec::new(),
@@ -220,6 +224,7 @@ impl Shard {
             waiting_before = 0;
             self.deliver();
             self.settle_decided();
+            self.settle_late();
             self.feed();
             self.write_answers();
             self.sweep();

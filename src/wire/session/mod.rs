@@ -72,6 +72,7 @@ pub fn code_of(kind: ErrorKind) -> &'static str {
         ErrorKind::TooLarge => "too_large",
         ErrorKind::QueueFull => code::LIMIT_EXCEEDED,
         ErrorKind::NotFound => "not_found",
+        ErrorKind::Conflict => "conflict",
         ErrorKind::Timeout => "timeout",
         ErrorKind::Closed => "closed",
         ErrorKind::InvalidArgument | ErrorKind::InvalidUtf8 => code::INVALID_PAYLOAD,

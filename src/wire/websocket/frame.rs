@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use super::Deflater;
+use crate::tally::Tally;
 use crate::wire::MessageKind;
 
 /// A message and its WebSocket frame in one buffer: encoded once, written to every subscriber.
@@ -13,7 +14,7 @@ pub struct Message {
     frame: Bytes,
     header: u8,
     kind: MessageKind,
-    deflated: Option<Arc<Deflated>>,
+    shared: Option<Arc<Shared>>,
 }
 
 /// How many encodings of a message can be shared compressed.
@@ -21,8 +22,21 @@ pub const DEFLATED_FORMS: usize = 5;
 
 /// The compressed frames of a message, one per encoding, each made by whoever needs it first;
 /// `None` when compression saves nothing.
+type Deflated = [OnceLock<Option<Bytes>>; DEFLATED_FORMS];
+
+/// What the clones of a message have in common. Most messages have nothing of it.
 #[derive(Debug, Default)]
-struct Deflated([OnceLock<Option<Bytes>>; DEFLATED_FORMS]);
+struct Shared {
+    deflated: Deflated,
+    extras: Extras,
+}
+
+/// What can be hung on a message, for all who send it on.
+#[derive(Debug, Default)]
+pub struct Extras {
+    /// Who counts the subscribers that it reaches.
+    pub tally: Option<Tally>,
+}
 
 impl Message {
     /// Copies `payload` behind a frame header: one allocation, one copy.
@@ -39,7 +53,7 @@ impl Message {
         for part in parts {
             frame.extend_from_slice(part);
         }
-        Self { frame: frame.into(), header, kind, deflated: None }
+        Self { frame: frame.into(), header, kind, shared: None }
     }
 
     /// The whole frame, ready for a socket.
@@ -57,18 +71,33 @@ impl Message {
         self.kind
     }
 
-    /// The same message, with a place for its compressed frames: its clones share them, on whatever
-    /// threads they are. One allocation. Not for a message that is published a second time: an
-    /// encoding may tell the message's place in its channel.
-    pub fn sharing_deflated(&self) -> Self {
-        Self { deflated: Some(Arc::default()), ..self.clone() }
+    /// The same message, with `extras` and a place for its compressed frames: its clones share them,
+    /// on whatever threads they are. One allocation. Not for a message that is published a second
+    /// time: an encoding may tell the message's place in its channel.
+    pub fn sharing(&self, extras: Extras) -> Self {
+        Self { shared: Some(Arc::new(Shared { extras, ..Shared::default() })), ..self.clone() }
+    }
+
+    /// Whether it shares anything with its clones.
+    pub fn shares(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// The same message, which shares nothing but its frame.
+    pub fn alone(&self) -> Self {
+        Self { frame: self.frame.clone(), shared: None, ..*self }
+    }
+
+    /// Who counts the subscribers that it reaches.
+    pub fn tally(&self) -> Option<&Tally> {
+        self.shared.as_ref()?.extras.tally.as_ref()
     }
 
     /// The compressed frame of encoding `form` (below [`DEFLATED_FORMS`]), which `make` makes when
     /// neither this message nor a clone that shares it has it yet. Who comes while another thread
     /// makes it waits for that thread.
     pub fn deflated(&self, form: usize, make: impl FnOnce() -> Option<Bytes>) -> Option<Bytes> {
-        match self.deflated.as_ref().and_then(|deflated| deflated.0.get(form)) {
+        match self.shared.as_ref().and_then(|shared| shared.deflated.get(form)) {
             Some(place) => place.get_or_init(make).clone(),
             None => make(),
         }
@@ -199,7 +228,7 @@ mod tests {
     fn clones_share_what_one_of_them_compressed() {
         let mut deflater = Deflater::default();
         let text = "qyun ".repeat(100);
-        let message = Message::new(MessageKind::Text, text.as_bytes()).sharing_deflated();
+        let message = Message::new(MessageKind::Text, text.as_bytes()).sharing(Extras::default());
         let mut frame = |message: &Message| deflated_frame(&mut deflater, message.frame());
         let first = message.clone().deflated(1, || frame(&message)).unwrap();
         assert_eq!(first[0], 0xc1);
@@ -209,7 +238,7 @@ mod tests {
         // Another encoding, another message, and one that shares nothing.
         assert_eq!(message.deflated(0, || None), None);
         assert_eq!(message.deflated(0, || panic!("it is known to save nothing")), None);
-        assert!(message.sharing_deflated().deflated(1, || None).is_none());
+        assert!(message.sharing(Extras::default()).deflated(1, || None).is_none());
         let alone = Message::new(MessageKind::Text, text.as_bytes());
         assert!(alone.deflated(1, || frame(&alone)).is_some());
         assert!(alone.deflated(1, || None).is_none());

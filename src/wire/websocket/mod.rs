@@ -16,7 +16,8 @@ pub use deflate::{Deflater, Inflater};
 pub(crate) use extension::is_token_byte;
 pub use extension::{Agreement, DEFLATE_OFFER, Malformed, accept_deflate, is_deflate_answer};
 pub use frame::{
-    DEFLATED_FORMS, Message, close_frame, deflated_frame, frame_end, frame_payload, pong_frame,
+    DEFLATED_FORMS, Extras, Message, close_frame, deflated_frame, frame_end, frame_payload,
+    pong_frame,
 };
 
 use base64::Engine;

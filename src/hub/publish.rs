@@ -1,0 +1,155 @@
+//! Publishing: one message as fast as can be, or several that stand together, and those that are not
+//! to be repeated.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use super::channel::State;
+use super::history::now_ms;
+use super::keys::{Found, Keyed};
+use super::{Channel, Deleted, Hub, Item, MAX_KEY, Published, lock};
+use crate::wire::Position;
+use crate::wire::websocket::{Extras, Message};
+use crate::{Error, ErrorKind, Result};
+
+/// A message and the key under which it is published once.
+pub type Keyable<'a> = (&'a Message, Option<&'a [u8]>);
+
+impl Channel {
+    /// Gives `message` the next offset and hands it to every shard that has a subscriber: one lock,
+    /// and for each such shard one more and a reference count. With subscribers that compress, one
+    /// allocation besides, for what the shards then share.
+    pub fn publish(
+        self: &Arc<Self>,
+        hub: &Hub,
+        message: &Message,
+    ) -> std::result::Result<Published, Deleted> {
+        let (offset, shards, subscribers) = {
+            let mut state = lock(&self.state);
+            if state.deleted {
+                return Err(Deleted);
+            }
+            // Before a shard may find out that one of them is too slow.
+            let subscribers = self.subscribers.load(Relaxed);
+            let offset = self.next_offset(&mut state, message);
+            let message = self.outgoing(message);
+            for inbox in hub.inboxes(state.shards) {
+                inbox.push(self.item(offset, &message));
+            }
+            (offset, state.shards, subscribers)
+        };
+        hub.inboxes(shards).for_each(super::Inbox::notify);
+        Ok(Published {
+            position: Position { epoch: self.epoch, offset },
+            subscribers,
+            duplicate: false,
+        })
+    }
+
+    /// The next offset, for `message`, which the history keeps if there is one.
+    fn next_offset(&self, state: &mut State, message: &Message) -> u64 {
+        state.offset += 1;
+        if let Some(history) = &mut state.history {
+            history.push(&self.config, state.offset, now_ms(), message.alone());
+        }
+        state.offset
+    }
+
+    /// The message as it goes to the shards.
+    fn outgoing<'a>(&self, message: &'a Message) -> Cow<'a, Message> {
+        match self.deflating.load(Relaxed) {
+            0 => Cow::Borrowed(message),
+            _ if message.shares() => Cow::Borrowed(message),
+            _ => Cow::Owned(message.sharing(Extras::default())),
+        }
+    }
+
+    fn item(self: &Arc<Self>, offset: u64, message: &Message) -> Item {
+        Item::Publish { channel: Arc::clone(self), offset, message: message.clone() }
+    }
+
+    /// Publishes a message unless its key was used before: then the result is that of the first
+    /// time, and says so. Errors: `ChannelNotFound` once the channel is deleted; `InvalidArgument`
+    /// for a key that is not 1 to [`MAX_KEY`] bytes, or in a channel that remembers none;
+    /// `Conflict` if another message was published under the key.
+    pub fn publish_with(self: &Arc<Self>, hub: &Hub, keyable: Keyable<'_>) -> Result<Published> {
+        let mut results = self.publish_run(hub, &[keyable]);
+        results.pop().unwrap_or_else(|| Err(deleted()))
+    }
+
+    /// Publishes messages one after the other, with nothing of others in between, and for each shard
+    /// at once. The results are those of [`Channel::publish_with`], in the order of the messages; one
+    /// that fails does not keep the others back.
+    pub fn publish_run(self: &Arc<Self>, hub: &Hub, run: &[Keyable<'_>]) -> Vec<Result<Published>> {
+        // A whole message is read for its key: not under the lock.
+        let keys: Vec<_> = run.iter().map(|(message, key)| self.keyed(*key, message)).collect();
+        let now = Instant::now();
+        let mut results = Vec::with_capacity(run.len());
+        let mut placed: Vec<(u64, Cow<'_, Message>)> = Vec::with_capacity(run.len());
+        let shards = {
+            let mut state = lock(&self.state);
+            if state.deleted {
+                return run.iter().map(|_| Err(deleted())).collect();
+            }
+            let subscribers = self.subscribers.load(Relaxed);
+            for ((message, _), key) in run.iter().zip(keys) {
+                let offset = match key {
+                    Err(error) => Err(error),
+                    Ok(key) => match self.known(&mut state, key, now) {
+                        Found::New => {
+                            let offset = self.next_offset(&mut state, message);
+                            placed.push((offset, self.outgoing(message)));
+                            if let Some(key) = key {
+                                let keys = state.keys.get_or_insert_default();
+                                keys.remember(&self.config, key, offset, now);
+                            }
+                            Ok((offset, false))
+                        }
+                        Found::Repeat(offset) => Ok((offset, true)),
+                        Found::Other => {
+                            let text = "another message was published under this key";
+                            Err(Error::new(ErrorKind::Conflict, text))
+                        }
+                    },
+                };
+                results.push(offset.map(|(offset, duplicate)| Published {
+                    position: Position { epoch: self.epoch, offset },
+                    subscribers,
+                    duplicate,
+                }));
+            }
+            for inbox in hub.inboxes(state.shards) {
+                inbox.push_all(placed.iter().map(|(offset, message)| self.item(*offset, message)));
+            }
+            state.shards
+        };
+        hub.inboxes(shards).for_each(super::Inbox::notify);
+        results
+    }
+
+    fn keyed<'a>(&self, key: Option<&'a [u8]>, message: &Message) -> Result<Option<Keyed<'a>>> {
+        let Some(key) = key else { return Ok(None) };
+        let invalid = |text| Err(Error::new(ErrorKind::InvalidArgument, text));
+        if !(1..=MAX_KEY).contains(&key.len()) {
+            let text = format!("an idempotency key is 1 to {MAX_KEY} bytes, not {}", key.len());
+            return invalid(text);
+        }
+        if !self.config.remembers_keys() {
+            return invalid("the channel remembers no idempotency keys".into());
+        }
+        Ok(Some(Keyed::new(key, message)))
+    }
+
+    fn known(&self, state: &mut State, key: Option<Keyed<'_>>, now: Instant) -> Found {
+        match (key, &mut state.keys) {
+            (Some(key), Some(keys)) => keys.find(&self.config, key, now),
+            _ => Found::New,
+        }
+    }
+}
+
+fn deleted() -> Error {
+    Error::new(ErrorKind::ChannelNotFound, "Channel not found")
+}

@@ -1,0 +1,172 @@
+//! Publishing with a key, with counts, and with answers that come later.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+
+use super::Service;
+use crate::delivery::waiting_for_peer;
+use crate::hub::{Channel, Published};
+use crate::tally::{Counts, Tally};
+use crate::wire::websocket::{Extras, Message};
+use crate::wire::{MessageKind, Position};
+use crate::{Error, ErrorKind, Result, thread};
+
+/// What a publisher asks for beside the publication.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PublishOptions<'a> {
+    /// The message is published once, however often it comes under this key (1 to 255 bytes) within
+    /// the channel's `idempotency_ms`.
+    pub key: Option<&'a [u8]>,
+    /// How many subscribers it reached, which is known only when all shards have sent it on.
+    pub counts: bool,
+}
+
+/// What became of a publication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report {
+    /// Where it is.
+    pub published: Published,
+    /// Whom it reached, if that was asked for. A repeat reaches nobody.
+    pub counts: Option<Counts>,
+}
+
+impl Report {
+    /// The members of its JSON object.
+    pub(in crate::server) fn members(&self) -> String {
+        let Published { position: Position { epoch, offset }, subscribers, duplicate } =
+            self.published;
+        let mut members =
+            format!(r#""epoch":{epoch},"offset":{offset},"subscribers":{subscribers}"#);
+        if duplicate {
+            members.push_str(r#","duplicate":true"#);
+        }
+        if let Some(Counts { reached, queued, dropped }) = self.counts {
+            let counts = format!(r#","reached":{reached},"queued":{queued},"dropped":{dropped}"#);
+            members.push_str(&counts);
+        }
+        members
+    }
+}
+
+/// Who is told what became of a publication, once, on whatever thread knows it: often one that must
+/// not wait.
+pub type Done = Box<dyn FnOnce(Result<Report>) + Send>;
+
+impl Service {
+    /// Publishes without waiting for anything, as a shard must. The result is there at once or, with
+    /// `None`, comes later: then, and only then, `later` was asked whom to tell, who may have been
+    /// told by the time that this returns.
+    ///
+    /// Errors, which come at once: those of [`Channel::publish_with`].
+    pub(in crate::server) fn publish_asking(
+        &self,
+        channel: &Arc<Channel>,
+        message: &Message,
+        options: PublishOptions<'_>,
+        later: impl FnOnce() -> Done,
+    ) -> Option<Result<Report>> {
+        if !options.counts {
+            let published = self.publish_keyed(channel, message, options.key);
+            return Some(published.map(|published| Report { published, counts: None }));
+        }
+        // Filled when the message is published; until then the tally cannot end, because the message
+        // is held here.
+        let wanted: Arc<Mutex<Option<(Published, Done)>>> = Arc::default();
+        let teller = Arc::clone(&wanted);
+        let tally = Tally::new(move |counts| {
+            let told = teller.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some((published, done)) = told {
+                done(Ok(Report { published, counts: Some(counts) }));
+            }
+        });
+        let message = message.sharing(Extras { tally: Some(tally) });
+        match self.publish_keyed(channel, &message, options.key) {
+            Err(error) => Some(Err(error)),
+            Ok(published) if published.duplicate => {
+                Some(Ok(Report { published, counts: Some(Counts::default()) }))
+            }
+            Ok(published) => {
+                let told = (published, later());
+                *wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+                None
+            }
+        }
+    }
+
+    fn publish_keyed(
+        &self,
+        channel: &Arc<Channel>,
+        message: &Message,
+        key: Option<&[u8]>,
+    ) -> Result<Published> {
+        if key.is_none() {
+            return self.publish_to(channel, message);
+        }
+        let published = channel.publish_with(&self.hub, (message, key))?;
+        if !published.duplicate {
+            self.hub.count_published();
+        }
+        Ok(published)
+    }
+
+    /// Broadcasts a message like [`Service::publish`], and waits for what is asked for. Errors: those
+    /// of [`Service::publish`]; `InvalidArgument` and `Conflict` for the key; `WouldDeadlock` for
+    /// counts on a thread that counts them, which is where inline callbacks run.
+    pub fn publish_with(
+        &self,
+        channel: &str,
+        kind: MessageKind,
+        payload: &[u8],
+        options: PublishOptions<'_>,
+    ) -> Result<Report> {
+        if options.counts && thread::must_not_wait() {
+            let text = "the counts of a publication are waited for, and nothing may wait in an \
+                        inline callback: publish without them";
+            return Err(Error::new(ErrorKind::WouldDeadlock, text));
+        }
+        let (tell, told) = mpsc::sync_channel(1);
+        self.publish_then(
+            channel,
+            kind,
+            payload,
+            options,
+            Box::new(move |report| drop(tell.send(report))),
+        )?;
+        // Exactly one report comes, unless the server ended.
+        let report = waiting_for_peer(&self.delivery, || told.recv());
+        report.unwrap_or_else(|_| Err(Error::new(ErrorKind::Closed, "the server is stopped")))
+    }
+
+    /// The same without waiting for more than room: `done` is told what became of it, perhaps
+    /// before this returns. It is not called after an error.
+    pub fn publish_then(
+        &self,
+        channel: &str,
+        kind: MessageKind,
+        payload: &[u8],
+        options: PublishOptions<'_>,
+        done: Done,
+    ) -> Result<()> {
+        if self.stopped.load(Relaxed) {
+            return Err(Error::new(ErrorKind::Closed, "the server is stopped"));
+        }
+        self.check(kind, payload)?;
+        let channel = self.find(channel)?;
+        if !thread::must_not_wait() {
+            self.hub.wait_for_room();
+        }
+        let message = Message::new(kind, payload);
+        let mut done = Some(done);
+        let later = || done.take().unwrap_or_else(|| Box::new(drop));
+        match self.publish_asking(&channel, &message, options, later) {
+            None => {}
+            Some(report) => {
+                let report = report?;
+                if let Some(done) = done {
+                    done(Ok(report));
+                }
+            }
+        }
+        Ok(())
+    }
+}
