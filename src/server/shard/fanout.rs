@@ -76,8 +76,11 @@ impl Shard {
                 Item::Answer(answer) => self.late.push(*answer),
             }
         }
-        for slot in touched.drain(..) {
-            self.fan_out_channel(slot);
+        for (turn, slot) in touched.drain(..).enumerate() {
+            // One that was fanned out before its turn stands here again for what came behind that.
+            if self.locals.get(slot as usize).is_some_and(|local| local.turn == turn as u32) {
+                self.fan_out_channel(slot);
+            }
         }
         self.flush_peers();
         self.touched = touched;
