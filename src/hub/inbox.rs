@@ -7,6 +7,8 @@ use std::sync::atomic::{
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use super::{Channel, Connection, lock};
 use crate::wire::websocket::Message;
 
@@ -95,6 +97,8 @@ pub struct Late {
 pub enum Told {
     /// An HTTP client: a status and the JSON of the body.
     Json(u16, String),
+    /// A client of the stream protocol: a frame.
+    Frame(Bytes),
 }
 
 /// Whether a WebSocket is admitted.

@@ -12,8 +12,12 @@
 //!
 //! `op`: 1 subscribe, 2 unsubscribe, 3 publish, 4 resume. `flags` bit 0: of a publish and a message
 //! that the payload is binary, not text; of the reply to a resume that everything was recovered.
+//! Bit 1: of a publish that its payload begins with a key (`key_len` u8, then the key) under which
+//! it is published once; of its reply that it was published before. Bit 2: of a publish that the
+//! reply is to tell whom it reached, and so comes when that is known, perhaps behind later ones; of
+//! that reply that `reached` u64, `queued` u64 and `dropped` u64 follow the offset.
 //! `id`: chosen by the client; the reply carries it; 0 asks for no reply unless the request fails.
-//! `status`: 0 is success, otherwise the HTTP status that says the same (400, 404, 413).
+//! `status`: 0 is success, otherwise the HTTP status that says the same (400, 404, 409, 413).
 //! A publication over the server's limit is answered 413 like any other that fails; one of more than
 //! sixteen times the limit closes the connection (1009) at its header.
 //! `channel`: the server's number for the channel, told by the reply to a subscribe, valid while
@@ -26,6 +30,7 @@
 //! (name, epoch), so that its bytes are the same for every subscriber.
 
 use super::{MessageKind, Position};
+use crate::tally::Counts;
 
 /// The WebSocket path of the stream protocol.
 pub const PATH: &str = "/channel/stream";
@@ -45,6 +50,8 @@ const GONE: u8 = 0x83;
 
 const BINARY: u8 = 1;
 const RECOVERED: u8 = 1;
+const KEYED: u8 = 2;
+const COUNTED: u8 = 4;
 const POSITION: usize = 16;
 
 /// What a client asks for.
@@ -69,6 +76,21 @@ pub enum Op<'a> {
     Unsubscribe,
     /// Broadcast a message; a text's bytes are not checked here.
     Publish(MessageKind, &'a [u8]),
+    /// The same, with what else is asked for.
+    PublishWith(Publication<'a>),
+}
+
+/// A message to broadcast that asks for more than that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Publication<'a> {
+    /// Text or binary.
+    pub kind: MessageKind,
+    /// The message; a text's bytes are not checked here.
+    pub data: &'a [u8],
+    /// It is published once under this key, of which at most 255 bytes can be written.
+    pub key: Option<&'a [u8]>,
+    /// The reply tells whom it reached.
+    pub counts: bool,
 }
 
 /// What a server says.
@@ -107,13 +129,17 @@ pub struct Reply<'a> {
     pub position: Position,
     /// Of a resume: what follows begins right behind the position that was asked for.
     pub recovered: bool,
+    /// Of a publish with a key: it was published before.
+    pub duplicate: bool,
+    /// Of a publish that asks for it: whom it reached.
+    pub counts: Option<Counts>,
     /// What went wrong; empty on success.
     pub error: &'a str,
 }
 
 /// Appends a request. A name over 65,535 bytes cannot be written and is cut; validate names first.
 pub fn encode_request(out: &mut Vec<u8>, request: &Request<'_>) {
-    let since;
+    let (since, keyed);
     let (op, flags, payload) = match request.op {
         Op::Subscribe => (SUBSCRIBE, 0, &[][..]),
         Op::Unsubscribe => (UNSUBSCRIBE, 0, &[][..]),
@@ -121,6 +147,17 @@ pub fn encode_request(out: &mut Vec<u8>, request: &Request<'_>) {
         Op::Resume(position) => {
             since = position_bytes(position);
             (RESUME, 0, &since[..])
+        }
+        Op::PublishWith(Publication { kind, data, key, counts }) => {
+            let counted = if counts { COUNTED } else { 0 };
+            match key {
+                None => (PUBLISH, flags_of(kind) | counted, data),
+                Some(key) => {
+                    let key = &key[..key.len().min(usize::from(u8::MAX))];
+                    keyed = [&[key.len() as u8][..], key, data].concat();
+                    (PUBLISH, flags_of(kind) | KEYED | counted, &keyed[..])
+                }
+            }
         }
     };
     let name = request.channel.as_bytes();
@@ -141,7 +178,19 @@ pub fn decode_request(bytes: &[u8]) -> Option<Request<'_>> {
     let op = match op {
         SUBSCRIBE if payload.is_empty() => Op::Subscribe,
         UNSUBSCRIBE if payload.is_empty() => Op::Unsubscribe,
-        PUBLISH => Op::Publish(kind_of(flags), payload),
+        PUBLISH if flags & (KEYED | COUNTED) == 0 => Op::Publish(kind_of(flags), payload),
+        PUBLISH => {
+            let (key, data) = match flags & KEYED {
+                0 => (None, payload),
+                _ => {
+                    let (size, rest) = payload.split_first()?;
+                    let (key, data) = rest.split_at_checked(usize::from(*size))?;
+                    (Some(key), data)
+                }
+            };
+            let (kind, counts) = (kind_of(flags), flags & COUNTED != 0);
+            Op::PublishWith(Publication { kind, data, key, counts })
+        }
         RESUME if payload.len() == POSITION => {
             Op::Resume(Position { epoch: word(payload, 0)?, offset: word(payload, 8)? })
         }
@@ -152,11 +201,20 @@ pub fn decode_request(bytes: &[u8]) -> Option<Request<'_>> {
 
 /// Appends a reply.
 pub fn encode_reply(out: &mut Vec<u8>, reply: &Reply<'_>) {
-    out.extend_from_slice(&[REPLY, if reply.recovered { RECOVERED } else { 0 }]);
+    let flag = |set: bool, bit: u8| if set { bit } else { 0 };
+    let flags = flag(reply.recovered, RECOVERED)
+        | flag(reply.duplicate, KEYED)
+        | flag(reply.counts.is_some(), COUNTED);
+    out.extend_from_slice(&[REPLY, flags]);
     out.extend_from_slice(&reply.status.to_le_bytes());
     out.extend_from_slice(&reply.id.to_le_bytes());
     out.extend_from_slice(&reply.channel.to_le_bytes());
     out.extend_from_slice(&position_bytes(reply.position));
+    if let Some(Counts { reached, queued, dropped }) = reply.counts {
+        for count in [reached, queued, dropped] {
+            out.extend_from_slice(&count.to_le_bytes());
+        }
+    }
     out.extend_from_slice(reply.error.as_bytes());
 }
 
@@ -182,14 +240,27 @@ pub fn gone(channel: u64) -> [u8; 16] {
 pub fn decode_packet(bytes: &[u8]) -> Option<Packet<'_>> {
     let head = bytes.first_chunk::<8>()?;
     match head[0] {
-        REPLY => Some(Packet::Reply(Reply {
-            status: u16::from_le_bytes([head[2], head[3]]),
-            id: u32::from_le_bytes([head[4], head[5], head[6], head[7]]),
-            channel: word(bytes, 8)?,
-            position: Position { epoch: word(bytes, 16)?, offset: word(bytes, 24)? },
-            recovered: head[1] & RECOVERED != 0,
-            error: std::str::from_utf8(bytes.get(REPLY_HEADER..)?).ok()?,
-        })),
+        REPLY => {
+            let (counts, text) = match head[1] & COUNTED {
+                0 => (None, REPLY_HEADER),
+                _ => {
+                    let count = |n: usize| word(bytes, REPLY_HEADER + 8 * n);
+                    let counts =
+                        Counts { reached: count(0)?, queued: count(1)?, dropped: count(2)? };
+                    (Some(counts), REPLY_HEADER + 24)
+                }
+            };
+            Some(Packet::Reply(Reply {
+                status: u16::from_le_bytes([head[2], head[3]]),
+                id: u32::from_le_bytes([head[4], head[5], head[6], head[7]]),
+                channel: word(bytes, 8)?,
+                position: Position { epoch: word(bytes, 16)?, offset: word(bytes, 24)? },
+                recovered: head[1] & RECOVERED != 0,
+                duplicate: head[1] & KEYED != 0,
+                counts,
+                error: std::str::from_utf8(bytes.get(text..)?).ok()?,
+            }))
+        }
         MESSAGE => Some(Packet::Message {
             channel: word(bytes, 8)?,
             offset: word(bytes, 16)?,
@@ -252,6 +323,21 @@ mod tests {
             Reply { id: 1, channel: 2, position: since, recovered: true, ..Reply::default() };
         encode_reply(&mut bytes, &reply);
         assert_eq!(bytes[..16], *b"\x81\x01\0\0\x01\0\0\0\x02\0\0\0\0\0\0\0");
+        let mut bytes = Vec::new();
+        let publication =
+            Publication { kind: MessageKind::Binary, data: b"hi", key: Some(b"k"), counts: true };
+        let op = Op::PublishWith(publication);
+        encode_request(&mut bytes, &Request { id: 1, channel: "c", op });
+        assert_eq!(bytes, b"\x03\x07\x01\0\x01\0\0\0c\x01khi");
+        let mut bytes = Vec::new();
+        let counts = Some(Counts { reached: 3, queued: 2, dropped: 1 });
+        let reply = Reply { id: 1, duplicate: true, counts, ..Reply::default() };
+        encode_reply(&mut bytes, &reply);
+        assert_eq!(bytes[..8], *b"\x81\x06\0\0\x01\0\0\0");
+        assert_eq!(
+            bytes[32..],
+            [[3, 0, 0, 0, 0, 0, 0, 0], [2, 0, 0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0, 0]].concat()
+        );
         assert_eq!(gone(5), *b"\x83\0\0\0\0\0\0\0\x05\0\0\0\0\0\0\0");
     }
 
@@ -283,10 +369,15 @@ mod tests {
         #[test]
         fn requests_survive_the_wire(
             id: u32, name in ".{0,80}", body: Vec<u8>, binary: bool, epoch: u64, offset: u64,
+            key in prop::collection::vec(any::<u8>(), 0..256),
         ) {
             let kind = if binary { MessageKind::Binary } else { MessageKind::Text };
             let resume = Op::Resume(Position { epoch, offset });
-            for op in [Op::Subscribe, Op::Unsubscribe, Op::Publish(kind, &body), resume] {
+            let keyed = Publication { kind, data: &body, key: Some(&key), counts: binary };
+            let counted = Publication { kind, data: &body, key: None, counts: true };
+            let with = [Op::PublishWith(keyed), Op::PublishWith(counted)];
+            let plain = [Op::Subscribe, Op::Unsubscribe, Op::Publish(kind, &body), resume];
+            for op in plain.into_iter().chain(with) {
                 let request = Request { id, channel: &name, op };
                 let mut bytes = Vec::new();
                 encode_request(&mut bytes, &request);
@@ -297,10 +388,13 @@ mod tests {
         #[test]
         fn packets_survive_the_wire(
             id: u32, status: u16, channel: u64, epoch: u64, offset: u64, recovered: bool,
-            error in ".{0,80}", payload: Vec<u8>,
+            duplicate: bool, counts: Option<[u64; 3]>, error in ".{0,80}", payload: Vec<u8>,
         ) {
             let position = Position { epoch, offset };
-            let reply = Reply { id, status, channel, position, recovered, error: &error };
+            let counts = counts.map(|[reached, queued, dropped]| Counts { reached, queued, dropped });
+            let error = &*error;
+            let reply =
+                Reply { id, status, channel, position, recovered, duplicate, counts, error };
             let mut bytes = Vec::new();
             encode_reply(&mut bytes, &reply);
             prop_assert_eq!(decode_packet(&bytes), Some(Packet::Reply(reply)));

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use qyun::wire::stream::{self, Op, Packet, Reply};
+use qyun::wire::stream::{self, Op, Packet, Publication, Reply};
 use qyun::wire::{MessageKind, Position, percent};
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::frame::{CloseFrame, coding::CloseCode};
@@ -449,7 +449,7 @@ fn converse(
                 }
                 "unsubscribe"
             }
-            Op::Publish(kind, data) => {
+            Op::Publish(kind, data) | Op::PublishWith(Publication { kind, data, .. }) => {
                 if !state.mute
                     && let Some(position) = publish(&mut state, request.channel, kind, data)
                 {

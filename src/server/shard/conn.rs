@@ -63,9 +63,8 @@ pub(super) enum Lane {
     Metas(Place),
     /// A WebSocket on `/channel/send/{name}`.
     Sender(Arc<Channel>),
-    /// A WebSocket on `/channel/stream`: its subscriptions by channel number. Boxed because the map itself would double the size of every idle connection.
-    #[allow(clippy::box_collection)]
-    Stream(Box<HashMap<u64, Place>>),
+    /// A WebSocket on `/channel/stream`.
+    Stream(Box<Streams>),
     /// Server-sent events of a channel.
     Events(Place),
     /// A WebSocket of an endpoint.
@@ -74,6 +73,15 @@ pub(super) enum Lane {
     Closing,
     /// What comes is thrown away, so that the peer can read the last bytes before the socket goes.
     Lingering,
+}
+
+/// What a shard knows of a connection that speaks the stream protocol.
+#[derive(Debug, Default)]
+pub(super) struct Streams {
+    /// Which of all that had its number in the shard: so answers that come later find the right one.
+    pub ticket: u64,
+    /// Its places in the channels that it subscribes to, by channel number.
+    pub places: HashMap<u64, Place>,
 }
 
 /// What to do with a connection when all is written.

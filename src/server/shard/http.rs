@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::admit::Candidate;
 use super::answers::{MAX_ANSWERS, Reply};
-use super::conn::{AfterFlush, Conn, Lane, Sent};
+use super::conn::{AfterFlush, Conn, Lane, Sent, Streams};
 use super::late::Waiting;
 use super::ledger::Pace;
 use super::{Shard, gauges_of};
@@ -22,8 +22,6 @@ use crate::wire::http::{Body, BodyFault, Handshake, Head, Parsed, Refusal, find_
 use crate::wire::websocket::{Message, accept_key};
 use crate::wire::{MessageKind, Position, events, meta, percent};
 use crate::{Error, ErrorKind};
-
-pub(super) use crate::server::answer::status;
 
 /// Names in a shard's cache.
 const MAX_CACHED: usize = 4096;
@@ -485,8 +483,10 @@ impl Shard {
             }
             (answer::Target::Send(_), Some(channel)) => self.become_sender(token, channel),
             _ => {
+                self.next_ticket += 1;
+                let streams = Streams { ticket: self.next_ticket, ..Streams::default() };
                 if let Some(conn) = self.conns.get_mut(token) {
-                    conn.lane = Lane::Stream(Box::default());
+                    conn.lane = Lane::Stream(Box::new(streams));
                 }
             }
         }

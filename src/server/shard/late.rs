@@ -50,8 +50,18 @@ impl Shard {
     /// The answers that came in while messages were delivered.
     pub(super) fn settle_late(&mut self) {
         for Late { token, ticket, answer } in std::mem::take(&mut self.late) {
-            let Told::Json(status, body) = answer;
-            self.settle_request(token as usize, ticket, &Answer::of_json(status, body));
+            let token = token as usize;
+            match answer {
+                Told::Json(status, body) => {
+                    self.settle_request(token, ticket, &Answer::of_json(status, body));
+                }
+                Told::Frame(frame) => match self.conns.get(token).map(|conn| &conn.lane) {
+                    Some(Lane::Stream(streams)) if streams.ticket == ticket => {
+                        self.answers.push_for(token, &frame);
+                    }
+                    _ => {}
+                },
+            }
         }
     }
 

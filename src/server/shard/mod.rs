@@ -20,6 +20,7 @@ mod ledger;
 mod peer;
 mod resume;
 mod spin;
+mod stream;
 mod subscriptions;
 mod sweep;
 mod websocket;

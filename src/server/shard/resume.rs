@@ -176,8 +176,8 @@ impl Shard {
         let Some(conn) = self.conns.get_mut(token) else { return };
         match &mut conn.lane {
             Lane::Listener(place) | Lane::Metas(place) | Lane::Events(place) => *place = at,
-            Lane::Stream(places) => {
-                places.insert(channel, at);
+            Lane::Stream(streams) => {
+                streams.places.insert(channel, at);
             }
             Lane::Peer(peer) => {
                 peer.places.insert(channel, at);

@@ -239,7 +239,7 @@ impl Shard {
         since: Option<Position>,
     ) -> Option<Start> {
         let has = |shard: &Self| match &shard.conns.get(token)?.lane {
-            Lane::Stream(places) => Some(places.contains_key(&channel.id())),
+            Lane::Stream(streams) => Some(streams.places.contains_key(&channel.id())),
             _ => None,
         };
         if has(self)? {
@@ -254,9 +254,10 @@ impl Shard {
         self.end_catch_up(token, channel.id());
         let (start, place) = self.subscribe_since(token, channel, List::Streams, since)?;
         if place != Place::NOWHERE
-            && let Some(Lane::Stream(places)) = self.conns.get_mut(token).map(|conn| &mut conn.lane)
+            && let Some(Lane::Stream(streams)) =
+                self.conns.get_mut(token).map(|conn| &mut conn.lane)
         {
-            places.insert(channel.id(), place);
+            streams.places.insert(channel.id(), place);
         }
         Some(start)
     }
@@ -466,10 +467,10 @@ impl Shard {
                 conn.lane = Lane::Lingering;
                 self.remove(place, List::Events, deflate);
             }
-            Lane::Stream(places) => {
+            Lane::Stream(streams) => {
                 // Each removal may move another subscriber, never this connection, whose places
                 // are taken first.
-                let places = std::mem::take(&mut **places);
+                let places = std::mem::take(&mut streams.places);
                 conn.lane = Lane::Closing;
                 for place in places.into_values() {
                     self.remove(place, List::Streams, deflate);
@@ -482,7 +483,7 @@ impl Shard {
     /// Ends one subscription of a stream connection; false when there is none.
     pub(super) fn unsubscribe_stream(&mut self, token: usize, channel: u64) -> bool {
         let place = match self.conns.get_mut(token).map(|conn| &mut conn.lane) {
-            Some(Lane::Stream(places)) => places.remove(&channel),
+            Some(Lane::Stream(streams)) => streams.places.remove(&channel),
             _ => None,
         };
         match place {
@@ -507,8 +508,8 @@ impl Shard {
                 Lane::Listener(other) | Lane::Metas(other) | Lane::Events(other) => {
                     other.index = place.index;
                 }
-                Lane::Stream(places) => {
-                    if let Some(other) = places.get_mut(&channel.id()) {
+                Lane::Stream(streams) => {
+                    if let Some(other) = streams.places.get_mut(&channel.id()) {
                         other.index = place.index;
                     }
                 }

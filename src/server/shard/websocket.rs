@@ -6,14 +6,12 @@ use std::sync::Arc;
 
 use super::conn::{AfterFlush, Conn, HalfRead, Lane};
 use super::ledger::Pace;
-use super::{Shard, gauges_of};
+use super::{Shard, gauges_of, stream};
 use crate::hub::Gauges;
 use crate::server::dialect::Closure;
 use crate::server::limits::Limit;
-use crate::wire::stream::{self, Op, Reply, Request};
 use crate::wire::websocket::{Decoder, Event, Fault, Limits, Message, close_frame, pong_frame};
-use crate::wire::{MessageKind, Position, close};
-use crate::{Error, ErrorKind};
+use crate::wire::{MessageKind, close};
 
 /// Bytes of pongs that are written together.
 const MAX_PONGS: usize = 16 << 10;
@@ -62,7 +60,7 @@ impl Shard {
                 Limits::keep(peer.endpoint.options.max_message_bytes)
             }
             Lane::Sender(_) => Limits::keep(max_message),
-            Lane::Stream(_) => stream_limits(max_message),
+            Lane::Stream(_) => stream::limits(max_message),
             // What a listener says is checked and not kept.
             _ => Limits::discard(max_message),
         };
@@ -213,7 +211,7 @@ impl Shard {
     /// Counts something that a WebSocket sent; false when it is over the connection's rate, and
     /// then, if that goes on, the connection is being closed.
     #[cold]
-    fn counts(&mut self, token: usize) -> bool {
+    pub(super) fn counts(&mut self, token: usize) -> bool {
         let pace = self.ledger.meter(token, self.now);
         if pace == Pace::Kept {
             return true;
@@ -239,17 +237,10 @@ impl Shard {
     /// Answers a message that is over the connection's rate. Where there are no answers, a client
     /// whose message is lost is told by the Close.
     #[cold]
-    fn refuse_message(&mut self, token: usize, kind: MessageKind, data: &[u8]) {
+    pub(super) fn refuse_message(&mut self, token: usize, kind: MessageKind, data: &[u8]) {
         let text = self.too_fast();
         match self.conns.get(token).map(|conn| &conn.lane) {
-            Some(Lane::Stream(_)) => match stream::decode_request(data) {
-                Some(request) if kind == MessageKind::Binary => {
-                    let refusal =
-                        Reply { id: request.id, status: 429, error: &text, ..Reply::default() };
-                    self.reply(token, &refusal);
-                }
-                _ => self.on_no_request(token),
-            },
+            Some(Lane::Stream(_)) => self.refuse_stream_message(token, kind, data, &text),
             Some(Lane::Peer(peer)) => {
                 let told = peer.endpoint.handler.over_rate(&peer.connection, data, &text);
                 if !told {
@@ -272,33 +263,13 @@ impl Shard {
                     self.close_websocket(token, close::CHANNEL_DELETED, "channel deleted");
                 }
             }
-            Some(Lane::Stream(_)) => match stream::decode_request(data) {
-                Some(request) if kind == MessageKind::Binary => self.on_request(token, &request),
-                _ => self.on_no_request(token),
-            },
+            Some(Lane::Stream(_)) => self.on_stream_message(token, kind, data),
             Some(Lane::Peer(_)) => self.on_peer_message(token, kind, data),
             _ => {}
         }
     }
 
-    /// A publication over the limit on a stream: refused like any other request, because other
-    /// channels of the connection have nothing to do with it. Its payload was not kept.
-    fn on_too_large(&mut self, token: usize, kind: MessageKind, head: &[u8], size: usize) {
-        if self.ledger.is_metered() && !self.counts(token) {
-            self.refuse_message(token, kind, head);
-            return;
-        }
-        match stream::decode_request(head) {
-            Some(request @ Request { op: Op::Publish(..), .. }) if kind == MessageKind::Binary => {
-                Gauges::add(&self.gauges().rejected, 1);
-                let payload = size - stream::REQUEST_HEADER - request.channel.len();
-                self.answer_request(token, &request, &Err(self.service.too_large(payload)));
-            }
-            _ => self.on_no_request(token),
-        }
-    }
-
-    fn on_no_request(&mut self, token: usize) {
+    pub(super) fn on_no_request(&mut self, token: usize) {
         Gauges::add(&self.gauges().rejected, 1);
         self.close_websocket(token, close::PROTOCOL_ERROR, "not a request packet");
         self.discard_input(token);
@@ -362,121 +333,10 @@ impl Shard {
         }
     }
 
-    fn on_request(&mut self, token: usize, request: &Request<'_>) {
-        let answer = match request.op {
-            Op::Subscribe => self.stream_subscribe(token, request.channel, None),
-            Op::Resume(since) => self.stream_subscribe(token, request.channel, Some(since)),
-            Op::Unsubscribe => self.stream_unsubscribe(token, request.channel),
-            Op::Publish(kind, data) => self.stream_publish(request.channel, kind, data),
-        };
-        self.answer_request(token, request, &answer);
-    }
-
-    fn answer_request(
-        &mut self,
-        token: usize,
-        request: &Request<'_>,
-        answer: &Result<(u64, Position), Error>,
-    ) {
-        let id = request.id;
-        let text;
-        let reply = match answer {
-            Ok(_) if id == 0 => return,
-            Ok((channel, position)) => Reply {
-                id,
-                channel: *channel,
-                position: *position,
-                recovered: request.op == Op::Resume(*position),
-                ..Reply::default()
-            },
-            Err(error) => {
-                text = error.to_string();
-                Reply {
-                    id,
-                    status: super::http::status(error.kind()),
-                    error: &text,
-                    ..Reply::default()
-                }
-            }
-        };
-        match (request.op, answer) {
-            // The answer to a publish follows its delivery; the others precede what they begin.
-            (Op::Publish(..), Ok(_)) => self.answers.push_for(token, &reply_frame(&reply)),
-            _ => self.reply(token, &reply),
-        }
-    }
-
-    /// Writes a reply behind those before it.
-    fn reply(&mut self, token: usize, reply: &Reply<'_>) {
-        self.write_answers_of(token);
-        // The request may have delivered what waited, and the connection not taken it.
-        if self.conns.get(token).is_some_and(Conn::is_open_websocket) {
-            self.send_own(token, &reply_frame(reply));
-        }
-    }
-
-    fn stream_subscribe(
-        &mut self,
-        token: usize,
-        name: &str,
-        since: Option<Position>,
-    ) -> Result<(u64, Position), Error> {
-        let channel = self.service.find(name)?;
-        if let Some(Lane::Stream(places)) = self.conns.get(token).map(|conn| &conn.lane)
-            && !places.contains_key(&channel.id())
-        {
-            self.service.check_subscriptions(places.len() + self.catching_count(token))?;
-        }
-        let start = self.subscribe_stream(token, &channel, since).ok_or_else(not_found)?;
-        Ok((channel.id(), start.position))
-    }
-
-    fn stream_unsubscribe(&mut self, token: usize, name: &str) -> Result<(u64, Position), Error> {
-        let channel = self.service.hub().get(name).ok_or_else(not_found)?;
-        // What was published before is still delivered.
-        self.deliver();
-        match self.unsubscribe_stream(token, channel.id()) {
-            true => Ok((channel.id(), Position::default())),
-            false => Err(Error::new(ErrorKind::NotFound, "Not subscribed")),
-        }
-    }
-
-    fn stream_publish(
-        &mut self,
-        name: &str,
-        kind: MessageKind,
-        data: &[u8],
-    ) -> Result<(u64, Position), Error> {
-        self.service.check(kind, data)?;
-        let channel = self.service.find(name)?;
-        let published = self.service.publish_to(&channel, &Message::new(kind, data))?;
-        Ok((channel.id(), published.position))
-    }
-
     /// Turns an upgraded connection into a sender.
     pub(super) fn become_sender(&mut self, token: usize, channel: Arc<crate::hub::Channel>) {
         if let Some(conn) = self.conns.get_mut(token) {
             conn.lane = Lane::Sender(channel);
         }
     }
-}
-
-/// A request's payload may have `max_message` bytes. Up to sixteen times as much is read to its end
-/// and refused by a reply; beyond that the connection is closed, for the bandwidth's sake.
-fn stream_limits(max_message: usize) -> Limits {
-    let head = stream::REQUEST_HEADER + crate::wire::name::MAX_LEN;
-    let (max, skip) = (max_message + head, max_message.saturating_mul(16) + head);
-    Limits { skip, head, ..Limits::keep(max) }
-}
-
-fn reply_frame(reply: &Reply<'_>) -> Vec<u8> {
-    let mut packet = Vec::new();
-    stream::encode_reply(&mut packet, reply);
-    let mut frame = Vec::with_capacity(packet.len() + 10);
-    Message::append(&mut frame, MessageKind::Binary, &[&packet]);
-    frame
-}
-
-fn not_found() -> Error {
-    Error::new(ErrorKind::ChannelNotFound, "Channel not found")
 }

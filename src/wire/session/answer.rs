@@ -75,12 +75,6 @@ pub fn broadcast(from: &str, message: &str) -> Message {
     Message::from_parts(MessageKind::Text, &parts)
 }
 
-/// The data of the response to a publication.
-pub fn published(position: Position, subscribers: u64) -> String {
-    let Position { epoch, offset } = position;
-    format!(r#"{{"epoch":{epoch},"offset":{offset},"subscribers":{subscribers}}}"#)
-}
-
 /// The notification of a message; `channel` is the name and position of one that came through a
 /// channel. Bytes travel as base64.
 pub fn notification(

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 pub use answer::{
-    broadcast, channel_deleted, connected, error, error_of, notification, published, quoted,
-    response, response_of,
+    broadcast, channel_deleted, connected, error, error_of, notification, quoted, response,
+    response_of,
 };
 pub use payload::{
     Call, Encoding, History, Named, Page, Presence, Publish, Say, Since, Subscribe, Text, read,

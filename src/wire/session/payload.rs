@@ -114,6 +114,12 @@ pub struct Publish<'a> {
     /// How `message` is to be read.
     #[serde(default)]
     pub encoding: Encoding,
+    /// The key under which it is published once.
+    #[serde(borrow)]
+    pub key: Option<Text<'a>>,
+    /// Whether the response tells whom it reached.
+    #[serde(default)]
+    pub result: bool,
 }
 
 /// What a text stands for.

@@ -1,9 +1,9 @@
 //! The session dialect: JSON requests and notifications at one path.
 //!
 //! Every request is answered by one message on the shard that read it, in the order of the requests,
-//! except calls of the program, which are answered when the program answers. Answers and channel
-//! messages go through the shard's inbox, so that what a request does and what its answer says come
-//! in one order.
+//! except calls of the program, which are answered when the program answers, and publications that ask
+//! whom they reached, which are answered when that is known. Answers and channel messages go through
+//! the shard's inbox, so that what a request does and what its answer says come in one order.
 
 mod listing;
 mod rpc;
@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::{Closure, Endpoint, Handler};
 use crate::hub::{Connection, Range, Start};
 use crate::server::rpc::Calls;
-use crate::server::{Service, history};
+use crate::server::{Done, PublishOptions, Service, history};
 use crate::wire::session::{
     self, Encoding, History, Named, Publish, Request, Say, Subscribe, code, read,
 };
@@ -220,7 +220,7 @@ impl<'a> Asked<'a> {
     }
 
     fn publish(&self) -> Answer {
-        let Publish { channel, message, encoding } = self.read()?;
+        let Publish { channel, message, encoding, key, result } = self.read()?;
         let (kind, bytes);
         let payload = match encoding {
             Encoding::Text => {
@@ -236,13 +236,36 @@ impl<'a> Asked<'a> {
             }
         };
         // As a shard must, without waiting for room: it is a shard that makes room.
-        let published = self
-            .service
-            .check(kind, payload)
-            .and_then(|()| self.service.find(&channel))
-            .and_then(|channel| self.service.publish_to(&channel, &Message::new(kind, payload)))
-            .map_err(failed)?;
-        self.respond(&session::published(published.position, published.subscribers))
+        let found = self.service.check(kind, payload).and_then(|()| self.service.find(&channel));
+        let channel = found.map_err(failed)?;
+        let key = key.as_ref().map(|key| key.as_bytes());
+        let options = PublishOptions { key, counts: result };
+        let message = Message::new(kind, payload);
+        let report = self.service.publish_asking(&channel, &message, options, || self.later());
+        match report {
+            Some(report) => {
+                let data = report.map_err(failed)?.members();
+                self.respond(&format!("{{{data}}}"))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Who responds to a publication later, if the client is still there.
+    fn later(&self) -> Done {
+        let connection = Arc::clone(self.connection);
+        let id = self.request.id.map(str::to_owned);
+        Box::new(move |report| {
+            let id = id.as_deref();
+            let message = match report {
+                Ok(report) => session::response(id, ["{", &report.members(), "}"]),
+                Err(error) => {
+                    let (code, text) = failed(error);
+                    session::error(id, code, &text)
+                }
+            };
+            let _ = connection.send(&message);
+        })
     }
 
     fn create(&self) -> Answer {
