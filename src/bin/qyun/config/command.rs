@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
-use super::{Config, Fault, Flags, Origin, Sources, print, table};
+use super::{Config, Fault, Flags, Origin, Setting, Sources, namespaces, print, table};
 use crate::exit::Failure;
 use crate::output;
 
@@ -129,9 +129,12 @@ impl Show {
     /// A file again, with the origins as comments.
     fn text_of(&self, config: &Config) -> String {
         let mut text = String::new();
+        let tables = Tables::of(config);
         for (section, specs) in table::sections() {
-            let shown: Vec<_> =
-                specs.into_iter().filter(|spec| self.shows(config, spec.key)).collect();
+            let shown: Vec<_> = specs
+                .into_iter()
+                .filter(|spec| self.shows(config, spec.key) && spec.key != tables.key)
+                .collect();
             if shown.is_empty() {
                 continue;
             }
@@ -144,6 +147,28 @@ impl Show {
                 }
             }
         }
-        text
+        if !text.is_empty() && !tables.text.is_empty() {
+            text += "\n";
+        }
+        text + &tables.text
+    }
+}
+
+/// The option that is shown as tables.
+struct Tables {
+    /// None if it is shown like the others, being empty.
+    key: &'static str,
+    text: String,
+}
+
+impl Tables {
+    fn of(config: &Config) -> Self {
+        match config.settings.get(namespaces::KEY) {
+            Some(Setting { value, origin }) if !value.is_empty() => Self {
+                key: namespaces::KEY,
+                text: namespaces::tables(value, &origin.to_string()),
+            },
+            _ => Self { key: "", text: String::new() },
+        }
     }
 }

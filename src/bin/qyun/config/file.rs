@@ -8,7 +8,7 @@ use qyun::options::{OptionKind, OptionSpec};
 use toml::Spanned;
 use toml::de::{DeArray, DeString, DeTable, DeValue};
 
-use super::{Fault, Origin, Place, Setting, check, suggest, table};
+use super::{Fault, Origin, Place, Setting, check, namespaces, suggest, table};
 
 /// The largest file that is read.
 const MAX_BYTES: u64 = 1 << 20;
@@ -56,6 +56,9 @@ impl<'a> File<'a> {
         let before = self.faults.len();
         for (name, value) in document.get_ref() {
             match value.get_ref() {
+                DeValue::Table(tables) if name.get_ref() == namespaces::KEY => {
+                    self.namespaces(name.span(), tables);
+                }
                 DeValue::Table(entries) => self.section(name, entries),
                 _ => self.stray(name),
             }
@@ -95,7 +98,7 @@ impl<'a> File<'a> {
         let section = name.get_ref();
         let sections = table::sections();
         let Some((_, specs)) = sections.iter().find(|(known, _)| known == section) else {
-            let names = || sections.iter().map(|(name, _)| *name);
+            let names = || sections.iter().map(|(name, _)| *name).chain([namespaces::KEY]);
             let text = match suggest::nearest(section, names()) {
                 Some(near) => format!("no section [{section}]; did you mean [{near}]?"),
                 None => {
@@ -126,6 +129,33 @@ impl<'a> File<'a> {
         }
     }
 
+    /// The tables of namespaces, which are the same option as the text of that name.
+    fn namespaces(&mut self, span: Range<usize>, tables: &DeTable<'_>) {
+        // The parser gives sections in the order of their names: the text was read before, if the
+        // file has it, and an empty one says nothing.
+        let text = match namespaces::read(tables) {
+            Ok(text) => text,
+            Err(wrong) => {
+                for (span, key, text) in wrong {
+                    self.fault(Some(span), &key, text);
+                }
+                return;
+            }
+        };
+        let first = tables.keys().map(|name| name.span().start).min();
+        let span = first.map_or(span, |start| start..start);
+        let origin = Origin::File(self.line(span.clone()));
+        let Some(setting) = self.settings.get_mut(namespaces::KEY) else { return };
+        if matches!(setting.origin, Origin::File(_)) && !setting.value.is_empty() {
+            let text = format!(
+                "option '{0}' is given twice: as a text and as tables [{0}.…]",
+                namespaces::KEY
+            );
+            return self.fault(Some(span), namespaces::KEY, text);
+        }
+        *setting = Setting { value: text, origin };
+    }
+
     fn entry(&mut self, spec: &OptionSpec, span: Range<usize>, value: &Spanned<DeValue<'_>>) {
         let read = plain(spec, value.get_ref()).and_then(|value| check(spec, &value));
         match read {
@@ -146,7 +176,7 @@ fn near(key: &str, spec: &OptionSpec) -> bool {
 }
 
 /// The value as text, if it has the type that the option takes.
-fn plain(spec: &OptionSpec, value: &DeValue<'_>) -> Result<String, String> {
+pub fn plain(spec: &OptionSpec, value: &DeValue<'_>) -> Result<String, String> {
     match (spec.kind, value) {
         (OptionKind::Integer { .. }, DeValue::Integer(number)) => {
             i128::from_str_radix(number.as_str(), number.radix())

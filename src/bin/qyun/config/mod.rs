@@ -5,6 +5,7 @@ mod command;
 mod fault;
 mod file;
 mod flags;
+mod namespaces;
 mod print;
 mod suggest;
 mod table;

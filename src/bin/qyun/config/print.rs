@@ -2,7 +2,7 @@
 
 use qyun::options::{OptionKind, OptionSpec};
 
-use super::{items, table, variable};
+use super::{items, namespaces, table, variable};
 
 /// A file with every option at its default, and what each does.
 pub fn default_file() -> String {
@@ -18,18 +18,22 @@ pub fn default_file() -> String {
     for (section, specs) in table::sections() {
         text += &format!("\n[{section}]\n");
         for spec in specs {
-            let taken = match spec.kind {
-                OptionKind::Integer { min, max } => format!(" Takes {min} to {max}."),
-                OptionKind::Choice(words) => format!(" Takes {}.", words.join(", ")),
-                OptionKind::Text if spec.list => " Takes a list, [\"a\", \"b\"].".into(),
-                OptionKind::Text | OptionKind::Boolean => String::new(),
-            };
             let restart = if spec.live { "" } else { " (restart)" };
-            text += &format!("# {}{taken}{restart}\n", spec.help);
+            text += &format!("# {}{}{restart}\n", spec.help, taken(spec));
             text += &format!("{} = {}\n", spec.key, literal(spec, spec.default));
         }
     }
-    text
+    text + &namespaces::example()
+}
+
+/// What an option takes, where its kind does not say it.
+pub fn taken(spec: &OptionSpec) -> String {
+    match spec.kind {
+        OptionKind::Integer { min, max } => format!(" Takes {min} to {max}."),
+        OptionKind::Choice(words) => format!(" Takes {}.", words.join(", ")),
+        OptionKind::Text if spec.list => " Takes a list, [\"a\", \"b\"].".into(),
+        OptionKind::Text | OptionKind::Boolean => String::new(),
+    }
 }
 
 /// `value` as TOML.
@@ -45,7 +49,7 @@ pub fn literal(spec: &OptionSpec, value: &str) -> String {
 }
 
 /// A basic string of TOML: what JSON writes is one, but for DEL.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 
