@@ -2,6 +2,9 @@
 
 #![allow(missing_docs)]
 
+#[path = "hub/expiry.rs"]
+mod expiry;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, mpsc};

@@ -58,9 +58,12 @@ struct Request<'a> {
     content_type: &'static HeaderValue,
     /// Of a POST.
     body: &'a [u8],
+    /// What the admin API asks for, or nothing.
+    token: &'a str,
 }
 
 static TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+static JSON: HeaderValue = HeaderValue::from_static("application/json");
 static BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 impl Http {
@@ -109,13 +112,24 @@ impl Http {
 
     /// Creates a channel. Errors as for [`super::create_channel`].
     pub fn create(&self, channel: &str) -> Result<()> {
-        let exists = |status, answer: &Answer| {
-            (status == 400 && answer.message == "Channel already exists")
-                .then_some(ErrorKind::ChannelExists)
-        };
         self.about("create", channel, || {
             let path = format!("/channel/create/{}", segment(channel)?);
             self.call(&self.request(Method::GET, &path), exists).map(|_: Answer| ())
+        })
+    }
+
+    /// Creates a channel with options, a JSON object, by the admin API; `token` is what that asks
+    /// for, or nothing. Errors as for [`super::create_channel`].
+    pub fn create_with(&self, channel: &str, options: &str, token: &str) -> Result<()> {
+        self.about("create", channel, || {
+            let path = format!("/api/v1/channels/{}", segment(channel)?);
+            let request = Request {
+                content_type: &JSON,
+                body: options.as_bytes(),
+                token,
+                ..self.request(Method::POST, &path)
+            };
+            self.call(&request, exists).map(|_: Answer| ())
         })
     }
 
@@ -210,7 +224,13 @@ impl Http {
     }
 
     fn request(&self, method: Method, path: &str) -> Request<'static> {
-        Request { method, url: format!("{}{path}", self.base), content_type: &TEXT, body: &[] }
+        Request {
+            method,
+            url: format!("{}{path}", self.base),
+            content_type: &TEXT,
+            body: &[],
+            token: "",
+        }
     }
 
     /// The answer; `special` tells the refusals that have a kind of their own.
@@ -240,6 +260,10 @@ impl Http {
 
     fn exchange(&self, request: &Request<'_>) -> std::result::Result<(u16, Vec<u8>), ureq::Error> {
         let head = ureq::http::Request::builder().method(&request.method).uri(&request.url);
+        let head = match request.token {
+            "" => head,
+            token => head.header("authorization", format!("Bearer {token}")),
+        };
         let mut response = match request.method == Method::POST {
             true => {
                 let head = head.header("content-type", request.content_type);
@@ -251,6 +275,11 @@ impl Http {
         let body = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec()?;
         Ok((status, body))
     }
+}
+
+fn exists(status: u16, answer: &Answer) -> Option<ErrorKind> {
+    (status == 400 && answer.message == "Channel already exists")
+        .then_some(ErrorKind::ChannelExists)
 }
 
 fn missing(status: u16, _: &Answer) -> Option<ErrorKind> {

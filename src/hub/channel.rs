@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
+use super::expiry::Seen;
 use super::history::History;
 use super::keys::Keys;
 use super::{ChannelConfig, Connection, Hub, Item, lock};
@@ -27,6 +28,9 @@ pub struct ChannelInfo {
     pub epoch: u64,
     /// When it was created, in ms since the Unix epoch.
     pub created_ms: u64,
+    /// How it was configured, in JSON; where one channel is asked for, not in listings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 /// Where a publication landed.
@@ -69,6 +73,8 @@ pub struct Channel {
     pub(super) config: Arc<ChannelConfig>,
     pub(super) state: Mutex<State>,
     pub(super) subscribers: AtomicU64,
+    /// Somebody came, went or read since the last look; see [`Channel::was_used`].
+    touched: AtomicBool,
     /// Subscribers that agreed on compression.
     pub(super) deflating: AtomicU32,
     /// For each shard, where it keeps its subscribers of this channel. A shard reads and writes
@@ -133,6 +139,7 @@ impl Channel {
             config,
             state: Mutex::new(State { history, ..State::default() }),
             subscribers: AtomicU64::new(0),
+            touched: AtomicBool::new(false),
             deflating: AtomicU32::new(0),
             slots: (0..shards).map(|_| AtomicU32::new(NO_SLOT)).collect(),
         }
@@ -161,7 +168,13 @@ impl Channel {
             offset,
             epoch: self.epoch,
             created_ms: self.created_ms,
+            options: None,
         }
+    }
+
+    /// The same with its options.
+    pub fn full_info(&self) -> ChannelInfo {
+        ChannelInfo { options: Some(self.config.json()), ..self.info() }
     }
 
     /// Makes `shard` receive this channel, or goes on doing so, for one more subscriber.
@@ -174,6 +187,7 @@ impl Channel {
             return Err(Deleted);
         }
         flush();
+        self.touch();
         state.shards |= 1 << shard;
         self.subscribers.fetch_add(1, Relaxed);
         Ok(self.start(&mut state, None))
@@ -206,6 +220,7 @@ impl Channel {
 
     /// Takes one subscriber of `shard` away; `last` says that the shard has no other.
     pub fn unsubscribe(&self, shard: usize, last: bool) {
+        self.touch();
         self.subscribers.fetch_sub(1, Relaxed);
         if last {
             self.desert(&mut lock(&self.state), shard);
@@ -232,6 +247,7 @@ impl Channel {
         if state.deleted {
             return Err(Deleted);
         }
+        self.touch();
         let start = self.start(&mut state, since);
         tell_of(&start, connection, tell);
         let behind = (start.recovered == Some(true)).then_some(start.position.offset);
@@ -277,6 +293,44 @@ impl Channel {
                 channel: Arc::clone(self),
             });
         }
+    }
+
+    /// Somebody uses the channel who may not be seen at the next look.
+    pub(super) fn touch(&self) {
+        if !self.config.empty_ttl.is_zero() {
+            self.touched.store(true, Relaxed);
+        }
+    }
+
+    /// Whether it has a subscriber, or was used in any way since `seen`, which is brought up to now.
+    pub(super) fn was_used(&self, seen: &mut Seen) -> bool {
+        self.used_since(&lock(&self.state), seen)
+    }
+
+    fn used_since(&self, state: &State, seen: &mut Seen) -> bool {
+        let now = Seen { offset: state.offset };
+        let published = std::mem::replace(seen, now) != now;
+        let touched = self.touched.swap(false, Relaxed);
+        published || touched || self.subscribers.load(Relaxed) > 0
+    }
+
+    /// Whether it was deleted.
+    pub(super) fn is_deleted(&self) -> bool {
+        lock(&self.state).deleted
+    }
+
+    /// Deletes it unless it was used since `seen`, or deleted. The registry's, which then removes
+    /// it.
+    pub(super) fn delete_unless_used(self: &Arc<Self>, hub: &Hub, seen: &mut Seen) -> bool {
+        let shards = {
+            let mut state = lock(&self.state);
+            if self.used_since(&state, seen) || std::mem::replace(&mut state.deleted, true) {
+                return false;
+            }
+            self.tell_deleted(&state, hub)
+        };
+        hub.inboxes(shards).for_each(super::Inbox::notify);
+        true
     }
 
     /// The shard has the member in its lists.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Pattern;
-use crate::options::{Field, OptionSpec, parse, unknown};
+use serde_json::{Map, Value};
+
+use crate::options::{Field, OptionKind, OptionSpec, parse, unknown};
 use crate::{Error, ErrorKind, Result};
 
 /// How a channel behaves; [`CHANNEL_OPTIONS`] describes each field under the same key. It holds for
@@ -17,6 +19,8 @@ pub struct ChannelConfig {
     pub history_ttl: Duration,
     pub idempotency_window: Duration,
     pub idempotency_size: usize,
+    pub auto_create: String,
+    pub empty_ttl: Duration,
 }
 
 const DAY_MS: u64 = 86_400_000;
@@ -59,6 +63,19 @@ pub const CHANNEL_OPTIONS: &[OptionSpec] = &[
         "10000",
         "Keys that are remembered at a time; the oldest go first.",
     ),
+    OptionSpec::choice(
+        "auto_create",
+        &["inherit", "true", "false"],
+        "inherit",
+        "Create the channel when it is first sent or listened to; inherit is as the server does.",
+    ),
+    OptionSpec::integer(
+        "empty_ttl_ms",
+        0,
+        366 * DAY_MS,
+        "0",
+        "Delete the channel after so long without a subscriber or a publication; 0 keeps it.",
+    ),
 ];
 
 impl Default for ChannelConfig {
@@ -69,6 +86,8 @@ impl Default for ChannelConfig {
             history_ttl: Duration::ZERO,
             idempotency_window: Duration::ZERO,
             idempotency_size: 0,
+            auto_create: String::new(),
+            empty_ttl: Duration::ZERO,
         };
         for spec in CHANNEL_OPTIONS {
             let read = config.set(spec.key, spec.default);
@@ -119,6 +138,53 @@ impl ChannelConfig {
         !self.idempotency_window.is_zero()
     }
 
+    /// Every option as JSON: numbers, booleans and strings.
+    pub fn json(&self) -> Map<String, Value> {
+        let mut map = Map::new();
+        for spec in CHANNEL_OPTIONS {
+            let Ok(text) = self.get(spec.key) else { continue };
+            let value = match spec.kind {
+                OptionKind::Integer { .. } => text.parse::<u64>().map_or(Value::Null, Value::from),
+                OptionKind::Boolean => Value::from(text == "true"),
+                OptionKind::Text | OptionKind::Choice(_) => Value::from(text),
+            };
+            map.insert(spec.key.into(), value);
+        }
+        map
+    }
+
+    /// Reads options from a JSON object; what it does not have is at its default. Error:
+    /// `InvalidOption`, `UnknownOption`.
+    pub fn from_json(json: &[u8]) -> Result<Self> {
+        let refuse = |text| Err(Error::new(ErrorKind::InvalidOption, text));
+        let map: Map<String, Value> = match serde_json::from_slice(json) {
+            Ok(map) => map,
+            Err(error) => return refuse(format!("options are a JSON object: {error}")),
+        };
+        let mut config = Self::default();
+        for (key, value) in &map {
+            match value {
+                Value::String(text) => config.set(key, text)?,
+                Value::Number(_) | Value::Bool(_) => config.set(key, &value.to_string())?,
+                other => {
+                    return refuse(format!(
+                        "option '{key}' cannot be {other}: it takes a number, a string, true or false"
+                    ));
+                }
+            }
+        }
+        Ok(config)
+    }
+
+    /// Whether the channel is created when it is first used; `server` says what the server does.
+    pub fn creates_itself(&self, server: bool) -> bool {
+        match self.auto_create.as_str() {
+            "true" => true,
+            "false" => false,
+            _ => server,
+        }
+    }
+
     /// Whether publications are kept.
     pub fn keeps_history(&self) -> bool {
         self.history_size > 0
@@ -131,6 +197,8 @@ impl ChannelConfig {
             "history_ttl_ms" => Field::Millis(&mut self.history_ttl),
             "idempotency_ms" => Field::Millis(&mut self.idempotency_window),
             "idempotency_size" => Field::Size(&mut self.idempotency_size),
+            "auto_create" => Field::Text(&mut self.auto_create),
+            "empty_ttl_ms" => Field::Millis(&mut self.empty_ttl),
             _ => return None,
         })
     }
@@ -190,6 +258,27 @@ mod tests {
             config.set(spec.key, &other).unwrap();
             assert_eq!(config.get(spec.key).unwrap(), other);
             assert_eq!(config.text(), format!("{}={other}", spec.key));
+        }
+    }
+
+    #[test]
+    fn json_is_read_as_it_was_written() {
+        let json = br#"{"history_size":5,"auto_create":true,"empty_ttl_ms":"70"}"#;
+        let config = ChannelConfig::from_json(json).unwrap();
+        assert_eq!(config.text(), "history_size=5, auto_create=true, empty_ttl_ms=70");
+        let written = serde_json::to_vec(&config.json()).unwrap();
+        assert_eq!(ChannelConfig::from_json(&written).unwrap(), config);
+        assert_eq!(config.json().len(), CHANNEL_OPTIONS.len());
+        for (json, words) in [
+            ("", "a JSON object"),
+            ("[]", "a JSON object"),
+            (r#"{"history_size":-1}"#, "cannot be '-1'"),
+            (r#"{"history_size":1.5}"#, "cannot be '1.5'"),
+            (r#"{"history_size":null}"#, "cannot be null"),
+            (r#"{"colour":"red"}"#, "no option 'colour'"),
+        ] {
+            let error = ChannelConfig::from_json(json.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(words), "{json}: {error}");
         }
     }
 

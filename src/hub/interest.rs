@@ -31,12 +31,7 @@ impl<T> Default for Interest<T> {
 
 impl<T> Default for Node<T> {
     fn default() -> Self {
-        Self {
-            literal: HashMap::new(),
-            any: None,
-            here: BTreeMap::new(),
-            rest: BTreeMap::new(),
-        }
+        Self { literal: HashMap::new(), any: None, here: BTreeMap::new(), rest: BTreeMap::new() }
     }
 }
 
@@ -131,11 +126,9 @@ impl<T: Clone> Node<T> {
 mod tests {
     use super::*;
 
-    const PATTERNS: [&str; 9] =
-        ["a", "a.*", "a.>", "*.b", "*", ">", "a.b.c", "a.*.c", "*.*.>"];
-    const NAMES: [&str; 12] = [
-        "a", "b", "a.b", "a.c", "c.b", "a.b.c", "a.x.c", "a.b.d", "x.y.z.w", "", ".", "a..c",
-    ];
+    const PATTERNS: [&str; 9] = ["a", "a.*", "a.>", "*.b", "*", ">", "a.b.c", "a.*.c", "*.*.>"];
+    const NAMES: [&str; 12] =
+        ["a", "b", "a.b", "a.c", "c.b", "a.b.c", "a.x.c", "a.b.d", "x.y.z.w", "", ".", "a..c"];
 
     fn numbers(crowd: &BTreeMap<u64, ()>) -> Vec<u64> {
         crowd.keys().copied().collect()

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::expiry::{Expiry, Seen};
 use super::{Channel, ChannelConfig, Inbox, Namespaces};
 use crate::wire::name;
 use crate::{Error, ErrorKind, Result};
@@ -21,6 +22,8 @@ pub struct Hub {
     published: AtomicU64,
     max_channels: AtomicUsize,
     namespaces: RwLock<Arc<Namespaces>>,
+    pub(super) expiry: Expiry,
+    pub(super) expired: AtomicU64,
 }
 
 impl Hub {
@@ -36,6 +39,8 @@ impl Hub {
             published: AtomicU64::new(0),
             max_channels: AtomicUsize::new(max_channels),
             namespaces: RwLock::default(),
+            expiry: Expiry::default(),
+            expired: AtomicU64::new(0),
         }
     }
 
@@ -144,6 +149,19 @@ impl Hub {
         }
     }
 
+    /// Deletes a channel whose time is over, if it was not used meanwhile: whoever uses it comes
+    /// before or is told that it is gone.
+    pub(super) fn expire_channel(&self, channel: &Arc<Channel>, seen: &mut Seen) -> bool {
+        let mut channels = self.channels.write().unwrap_or_else(PoisonError::into_inner);
+        // One that is being deleted may have a successor already.
+        let found = channels.get(channel.name()).is_some_and(|other| Arc::ptr_eq(other, channel));
+        if !found || !channel.delete_unless_used(self, seen) {
+            return false;
+        }
+        channels.remove(channel.name());
+        true
+    }
+
     /// A channel that no name leads to.
     pub fn private(&self, name: &str) -> Arc<Channel> {
         let id = self.next_id.fetch_add(1, Relaxed);
@@ -173,6 +191,11 @@ impl Hub {
         let shards = self.inboxes.len();
         let channel = Arc::new(Channel::new(name, id, epoch, shards, ephemeral, config));
         channels.insert(name.into(), Arc::clone(&channel));
+        drop(channels);
+        if self.watch_emptiness(&channel) {
+            // Who looks after it may sleep for longer.
+            self.inboxes(1).for_each(Inbox::notify);
+        }
         Ok(channel)
     }
 

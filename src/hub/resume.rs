@@ -93,6 +93,7 @@ impl Channel {
         if state.deleted {
             return Err(Deleted);
         }
+        self.touch();
         state.trim(self);
         if !state.holds(self, after) {
             return Ok(Resume::Lost);

@@ -8,5 +8,6 @@ mod general;
 mod kit;
 mod listen;
 mod log_format;
+mod namespaces;
 mod serve;
 mod systemd;

@@ -22,6 +22,7 @@ mod history;
 mod host;
 mod kit;
 mod lifecycle;
+mod lifecycle_channels;
 mod limits;
 mod metrics;
 #[cfg(not(feature = "grpc"))]

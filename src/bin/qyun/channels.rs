@@ -1,5 +1,6 @@
 //! `qyun create`, `delete`, `channels` and `info`.
 
+use qyun::hub::ChannelConfig;
 use serde_json::json;
 
 use crate::exit::Failure;
@@ -8,17 +9,38 @@ use crate::remote::Remote;
 
 /// Create a channel.
 #[derive(clap::Args)]
-#[command(after_help = "Exit code 5 says that the channel exists already.")]
+#[command(
+    after_help = "Without --option, the channel has the options of its namespace. With it, those that are not \
+                  given are at their defaults, and the server's admin API is asked ('qyun options --channel' \
+                  lists them).\nExit code 5 says that the channel exists already."
+)]
 pub struct Create {
     /// The channel's name: 1 to 255 bytes of UTF-8 without control characters
     name: String,
+    /// Set an option of the channel; may be given again
+    #[arg(long = "option", short = 'o', value_name = "KEY=VALUE")]
+    options: Vec<String>,
+    /// What the server's option 'admin_token' is, if it has one
+    #[arg(long, env = "QYUN_ADMIN_TOKEN", hide_env_values = true, default_value = "")]
+    admin_token: String,
     #[command(flatten)]
     pub remote: Remote,
 }
 
 impl Create {
     pub fn run(&self) -> Result<(), Failure> {
-        self.remote.http()?.create(&self.name)?;
+        let http = self.remote.http()?;
+        match self.options.is_empty() {
+            true => http.create(&self.name)?,
+            false => {
+                let mut config = ChannelConfig::default();
+                for option in &self.options {
+                    config.set_all(option).map_err(|error| Failure::usage(error.to_string()))?;
+                }
+                let options = serde_json::Value::from(config.json()).to_string();
+                http.create_with(&self.name, &options, &self.admin_token)?;
+            }
+        }
         say(&self.remote, &format!("Channel '{}' created", self.name))
     }
 }
@@ -83,11 +105,22 @@ impl Info {
         let mut lines = format!("{:11}  {}\n", "name", channel.name);
         for (key, value) in [
             ("subscribers", channel.subscribers),
+            ("members", channel.members),
             ("offset", channel.offset),
             ("epoch", channel.epoch),
             ("created_ms", channel.created_ms),
         ] {
             lines += &format!("{key:11}  {value}\n");
+        }
+        let options = channel.options.unwrap_or_default();
+        let width = options.keys().map(String::len).max().unwrap_or(0);
+        if !options.is_empty() {
+            lines += "options\n";
+        }
+        for (key, value) in &options {
+            // A string without its quotes.
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            lines += &format!("  {key:width$}  {value}\n");
         }
         output::write_all(lines.as_bytes())
     }

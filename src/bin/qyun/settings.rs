@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::exit::Failure;
 use crate::output;
 
-/// List the options of a server, or of a client.
+/// List the options of a server, of a client, or of a channel.
 #[derive(clap::Args)]
 #[command(
     after_help = "A server takes them as flags, variables, and in a file: see 'qyun config default'."
@@ -15,6 +15,9 @@ pub struct Args {
     /// The options of a client in place of those of a server
     #[arg(long)]
     client: bool,
+    /// The options of a channel
+    #[arg(long, conflicts_with = "client")]
+    channel: bool,
     /// Answer in JSON
     #[arg(long)]
     pub json: bool,
@@ -22,7 +25,11 @@ pub struct Args {
 
 impl Args {
     pub fn run(&self) -> Result<(), Failure> {
-        let table = if self.client { qyun::client::OPTIONS } else { qyun::server::OPTIONS };
+        let table = match (self.client, self.channel) {
+            (true, _) => qyun::client::OPTIONS,
+            (_, true) => qyun::hub::CHANNEL_OPTIONS,
+            _ => qyun::server::OPTIONS,
+        };
         match self.json {
             true => output::line(Value::Array(table.iter().map(describe).collect())),
             false => output::write_all(text(table).as_bytes()),

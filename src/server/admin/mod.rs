@@ -72,6 +72,7 @@ fn find(head: &Head<'_>, rest: &str) -> Result<Call, Answer> {
         ("POST", ["users", user, "send"]) => {
             Operation::SendToUser { user: (*user).into(), kind: kind_of(head) }
         }
+        ("PUT" | "POST", ["channels", name]) => Operation::Create((*name).into()),
         ("GET", ["channels", name, "members"]) => Operation::Members {
             channel: (*name).into(),
             after: query.text("after"),
@@ -89,7 +90,6 @@ fn find(head: &Head<'_>, rest: &str) -> Result<Call, Answer> {
         // The channel dialect's own calls.
         ("GET", ["channels"]) => return Call::list(head.query),
         ("GET", ["channels", name]) => return Ok(Call::Info((*name).into())),
-        ("PUT", ["channels", name]) => return Ok(Call::Create((*name).into())),
         ("DELETE", ["channels", name]) => return Ok(Call::Delete((*name).into())),
         ("POST", ["channels", name, "send"]) => {
             return Ok(Call::Publish((*name).into(), kind_of(head), Asked::of(head)?));
@@ -114,7 +114,7 @@ fn refuse(segments: &[&str]) -> Answer {
         | ["users", _]
         | ["channels", _, "members"] => "allow: GET, HEAD\r\n",
         ["connections", _] => "allow: GET, HEAD, DELETE\r\n",
-        ["channels", _] => "allow: GET, HEAD, PUT, DELETE\r\n",
+        ["channels", _] => "allow: GET, HEAD, PUT, POST, DELETE\r\n",
         ["connections", _, "user"] | ["channels", _, "members", _] => "allow: PUT, DELETE\r\n",
         ["broadcast"] | ["connections" | "users" | "channels", _, "send"] => "allow: POST\r\n",
         _ => return Answer::failure(404, "Not found"),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::hub::{ConnectionInfo, Filter};
+use crate::hub::{ChannelConfig, ConnectionInfo, Filter};
 use crate::server::Service;
 use crate::server::answer::Answer;
 use crate::wire::MessageKind;
@@ -22,6 +22,7 @@ pub(in crate::server) enum Operation {
     Users { after: Option<String>, limit: usize },
     User { user: String, after: Option<String>, limit: usize },
     SendToUser { user: String, kind: MessageKind },
+    Create(String),
     Members { channel: String, after: Option<String>, limit: usize },
     Join { channel: String, id: String },
     Leave { channel: String, id: String },
@@ -29,7 +30,7 @@ pub(in crate::server) enum Operation {
 }
 
 impl Operation {
-    /// Does it; `body` is a message, or the user to bind to.
+    /// Does it; `body` is a message, the user to bind to, or a channel's options.
     pub(in crate::server) fn execute(self, service: &Service, body: &[u8]) -> Result<Answer> {
         match self {
             Self::Stats => Ok(Answer::fresh("Statistics", json!(service.stats()))),
@@ -76,6 +77,13 @@ impl Operation {
             }
             Self::SendToUser { user, kind } => {
                 Ok(reached(service.send_to_user(&user, kind, body)? as u64))
+            }
+            Self::Create(name) => {
+                match body.trim_ascii() {
+                    b"" => service.create_channel(&name)?,
+                    json => service.create_channel_with(&name, ChannelConfig::from_json(json)?)?,
+                }
+                Ok(done(&format!("Channel '{name}' created")))
             }
             Self::Members { channel, after, limit } => {
                 let total = service.channel(&channel)?.members;

@@ -200,9 +200,9 @@ impl Service {
         self.hub.page_of(prefix, after, limit).iter().map(|channel| channel.info()).collect()
     }
 
-    /// One channel. Error: `ChannelNotFound`.
+    /// One channel, with its options. Error: `ChannelNotFound`.
     pub fn channel(&self, name: &str) -> Result<ChannelInfo> {
-        self.hub.get(name).map(|channel| channel.info()).ok_or_else(not_found)
+        self.hub.get(name).map(|channel| channel.full_info()).ok_or_else(not_found)
     }
 
     /// Broadcasts a message. Waits only while a shard is behind by `inbox_bytes`; a slow subscriber
@@ -333,7 +333,8 @@ impl Service {
         if let Some(channel) = self.hub.get(name) {
             return Ok(channel);
         }
-        if !self.limits.auto_create.load(Relaxed) {
+        let server = self.limits.auto_create.load(Relaxed);
+        if !self.hub.namespaces().config(name).creates_itself(server) {
             crate::wire::name::validate(name)?;
             return Err(not_found());
         }

@@ -29,7 +29,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ipnet::IpNet;
@@ -59,6 +59,8 @@ const WAKER: Token = Token(usize::MAX - 1);
 
 /// How many rounds delivery may wait for more messages.
 const MAX_GATHER_ROUNDS: u32 = 4;
+/// Channels with a time to live that are looked at in one round.
+const EXPIRE_LOOKS: usize = 256;
 /// Input read from one connection in one round.
 const READ_BYTES: usize = 256 << 10;
 
@@ -229,6 +231,7 @@ impl Shard {
             self.feed();
             self.write_answers();
             self.sweep();
+            self.expire_channels();
             self.free_dead();
             if self.control.stop.load(SeqCst) && self.is_stopped() {
                 break;
@@ -254,9 +257,29 @@ impl Shard {
         if self.stopping {
             return Some(Duration::from_millis(5));
         }
-        match self.conns.is_empty() && !self.accept_again {
+        let sweep = match self.conns.is_empty() && !self.accept_again {
             true => None,
             false => Some(Duration::from_millis(self.next_sweep.saturating_sub(self.now).max(1))),
+        };
+        match self.next_expiry() {
+            Some(expiry) => Some(sweep.map_or(expiry, |sweep| sweep.min(expiry))),
+            None => sweep,
+        }
+    }
+
+    /// When a channel's time to live may be over. The first shard looks after that; whoever creates
+    /// a channel whose time is over earlier wakes it.
+    fn next_expiry(&self) -> Option<Duration> {
+        match self.id {
+            0 => self.service.hub().next_expiry(Instant::now),
+            _ => None,
+        }
+    }
+
+    /// Deletes channels that nobody has used for their time to live.
+    fn expire_channels(&self) {
+        if self.next_expiry().is_some_and(|left| left.is_zero()) {
+            self.service.hub().expire(Instant::now(), EXPIRE_LOOKS);
         }
     }
 

@@ -164,10 +164,9 @@ struct Tables {
 impl Tables {
     fn of(config: &Config) -> Self {
         match config.settings.get(namespaces::KEY) {
-            Some(Setting { value, origin }) if !value.is_empty() => Self {
-                key: namespaces::KEY,
-                text: namespaces::tables(value, &origin.to_string()),
-            },
+            Some(Setting { value, origin }) if !value.is_empty() => {
+                Self { key: namespaces::KEY, text: namespaces::tables(value, &origin.to_string()) }
+            }
             _ => Self { key: "", text: String::new() },
         }
     }
