@@ -98,10 +98,30 @@ pub(super) struct State {
 /// The connections that are members, by serial, and what their shards have not heard yet.
 #[derive(Debug, Default)]
 struct Group {
-    members: BTreeMap<u64, Arc<Connection>>,
+    members: BTreeMap<u64, Member>,
+    /// Members that are here by patterns alone: they do not keep the channel.
+    loose: u64,
     /// For each shard, members that joined and whom it does not have in its lists yet: as long as
     /// there are any, it must be told of every publication.
     joining: BTreeMap<usize, usize>,
+}
+
+#[derive(Debug)]
+struct Member {
+    connection: Arc<Connection>,
+    /// It is here by patterns alone.
+    loose: bool,
+}
+
+impl Group {
+    fn connections(&self) -> impl Iterator<Item = Arc<Connection>> {
+        self.members.values().map(|member| Arc::clone(&member.connection))
+    }
+
+    /// Whether nobody is here who asked for this channel by its name.
+    fn is_deserted(&self) -> bool {
+        self.members.len() as u64 == self.loose
+    }
 }
 
 impl State {
@@ -236,9 +256,12 @@ impl Channel {
     /// Makes a connection a member: its shard is told under the lock, so that it gets what is
     /// published from now on, and nothing from before; or everything behind `since`, if that can be
     /// had. What `tell` makes of the start is sent to it before. Wake the shard afterwards.
+    ///
+    /// `loose` says that a pattern brought it here.
     pub(super) fn add_member(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
+        loose: bool,
         since: Option<Position>,
         tell: impl FnOnce(&Start) -> Option<Message>,
     ) -> Result<(), Deleted> {
@@ -253,7 +276,9 @@ impl Channel {
         let behind = (start.recovered == Some(true)).then_some(start.position.offset);
         let since = behind.filter(|offset| *offset < state.offset);
         let group = state.group.get_or_insert_default();
-        group.members.insert(connection.serial(), Arc::clone(connection));
+        let member = Member { connection: Arc::clone(connection), loose };
+        group.members.insert(connection.serial(), member);
+        group.loose += u64::from(loose);
         if connection.deflates() {
             self.add_deflating();
         }
@@ -283,11 +308,25 @@ impl Channel {
         Ok(())
     }
 
+    /// Says that a member is here by patterns alone from now on, or not any more.
+    pub(super) fn set_loose(&self, serial: u64, loose: bool) {
+        self.touch();
+        let mut state = lock(&self.state);
+        let Some(group) = &mut state.group else { return };
+        let Some(member) = group.members.get_mut(&serial) else { return };
+        match (std::mem::replace(&mut member.loose, loose), loose) {
+            (false, true) => group.loose += 1,
+            (true, false) => group.loose -= 1,
+            _ => {}
+        }
+    }
+
     /// Ends a membership after what was published so far. Wake the shard afterwards.
     pub(super) fn remove_member(self: &Arc<Self>, connection: &Arc<Connection>) {
         let mut state = lock(&self.state);
         let Some(group) = &mut state.group else { return };
-        if group.members.remove(&connection.serial()).is_some() {
+        if let Some(member) = group.members.remove(&connection.serial()) {
+            group.loose -= u64::from(member.loose);
             connection.home().inbox.push(Item::Leave {
                 connection: Arc::clone(connection),
                 channel: Arc::clone(self),
@@ -311,7 +350,8 @@ impl Channel {
         let now = Seen { offset: state.offset };
         let published = std::mem::replace(seen, now) != now;
         let touched = self.touched.swap(false, Relaxed);
-        published || touched || self.subscribers.load(Relaxed) > 0
+        let loose = state.group.as_ref().map_or(0, |group| group.loose);
+        published || touched || self.subscribers.load(Relaxed) > loose
     }
 
     /// Whether it was deleted.
@@ -322,15 +362,7 @@ impl Channel {
     /// Deletes it unless it was used since `seen`, or deleted. The registry's, which then removes
     /// it.
     pub(super) fn delete_unless_used(self: &Arc<Self>, hub: &Hub, seen: &mut Seen) -> bool {
-        let shards = {
-            let mut state = lock(&self.state);
-            if self.used_since(&state, seen) || std::mem::replace(&mut state.deleted, true) {
-                return false;
-            }
-            self.tell_deleted(&state, hub)
-        };
-        hub.inboxes(shards).for_each(super::Inbox::notify);
-        true
+        self.delete_if(hub, |state| !self.used_since(state, seen))
     }
 
     /// The shard has the member in its lists.
@@ -352,8 +384,7 @@ impl Channel {
     /// The members, in the order in which they connected.
     pub fn members(&self) -> Vec<Arc<Connection>> {
         let state = lock(&self.state);
-        let members = state.group.as_ref().map(|group| group.members.values().cloned().collect());
-        members.unwrap_or_default()
+        state.group.iter().flat_map(|group| group.connections()).collect()
     }
 
     /// At most `limit` members that connected after the one with the serial `after`, in the order
@@ -362,7 +393,8 @@ impl Channel {
         let state = lock(&self.state);
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let members = state.group.iter().flat_map(|group| {
-            group.members.range((from, Bound::Unbounded)).map(|(_, member)| Arc::clone(member))
+            let range = group.members.range((from, Bound::Unbounded));
+            range.map(|(_, member)| Arc::clone(&member.connection))
         });
         members.take(limit).collect()
     }
@@ -377,42 +409,42 @@ impl Channel {
         self.ephemeral
     }
 
-    /// Deletes an ephemeral channel that has no member. The registry's, which then removes it.
+    /// Deletes an ephemeral channel that nobody asked for by its name. The registry's, which then
+    /// removes it.
     pub(super) fn expire(self: &Arc<Self>, hub: &Hub) -> bool {
-        let shards = {
-            let mut state = lock(&self.state);
-            let empty = state.group.as_ref().is_none_or(|group| group.members.is_empty());
-            if !self.ephemeral || !empty || std::mem::replace(&mut state.deleted, true) {
-                return false;
-            }
-            self.tell_deleted(&state, hub)
-        };
-        hub.inboxes(shards).for_each(super::Inbox::notify);
-        true
-    }
-
-    fn tell_deleted(self: &Arc<Self>, state: &State, hub: &Hub) -> u64 {
-        for inbox in hub.inboxes(state.shards) {
-            inbox.push(Item::Deleted(Arc::clone(self)));
-        }
-        state.shards
+        self.delete_if(hub, |state| {
+            self.ephemeral && state.group.as_ref().is_none_or(|group| group.is_deserted())
+        })
     }
 
     /// Refuses what comes from now on, and tells the shards that have subscribers. False if it was
     /// deleted before.
     pub(super) fn delete(self: &Arc<Self>, hub: &Hub) -> bool {
-        let (shards, members) = {
+        self.delete_if(hub, |_| true)
+    }
+
+    /// The same if `wanted`, which is asked under the lock.
+    fn delete_if(self: &Arc<Self>, hub: &Hub, wanted: impl FnOnce(&State) -> bool) -> bool {
+        let (shards, group) = {
             let mut state = lock(&self.state);
-            if std::mem::replace(&mut state.deleted, true) {
+            if state.deleted || !wanted(&state) {
                 return false;
             }
-            let shards = self.tell_deleted(&state, hub);
-            let members = state.group.as_mut().map(|group| std::mem::take(&mut group.members));
-            (shards, members)
+            state.deleted = true;
+            for inbox in hub.inboxes(state.shards) {
+                inbox.push(Item::Deleted(Arc::clone(self)));
+            }
+            let members = state.group.as_mut().map(|group| {
+                group.loose = 0;
+                std::mem::take(&mut group.members)
+            });
+            (state.shards, members)
         };
         hub.inboxes(shards).for_each(super::Inbox::notify);
         // Outside the lock: a connection's lock comes before its channels'.
-        members.iter().flat_map(BTreeMap::values).for_each(|member| member.forget(self.id));
+        for member in group.iter().flat_map(BTreeMap::values) {
+            member.connection.forget(self.id);
+        }
         true
     }
 

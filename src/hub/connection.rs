@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::{Channel, Inbox, Item, Start, lock};
+use super::wildcard::Wild;
+use super::{Channel, Inbox, Item, Pattern, Start, lock};
 use crate::wire::http::RequestHead;
 use crate::wire::websocket::Message;
 use crate::wire::{Dialect, Position};
@@ -66,7 +67,7 @@ pub struct Connection {
     traffic: Traffic,
     /// The last sign of life that the dialect asks for, in ms after `connected`.
     beat: AtomicU64,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     attachment: OnceLock<Box<dyn Any + Send + Sync>>,
     dismissed: AtomicBool,
     /// Set when it is closed.
@@ -74,10 +75,12 @@ pub struct Connection {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    closed: bool,
+pub(super) struct State {
+    pub(super) closed: bool,
     user: Option<Arc<str>>,
-    channels: BTreeMap<u64, Arc<Channel>>,
+    pub(super) channels: BTreeMap<u64, Arc<Channel>>,
+    /// Present while it has patterns.
+    pub(super) wild: Option<Box<Wild>>,
     data: HashMap<Box<str>, Value>,
 }
 
@@ -332,8 +335,8 @@ impl Connection {
         }
     }
 
-    /// Makes it a member of `channel` from the next publication on; false if it is one already.
-    /// Errors: `Closed`; `ChannelNotFound` when the channel was deleted.
+    /// Makes it a member of `channel` from the next publication on; false if it is one already, and
+    /// not by a pattern alone. Errors: `Closed`; `ChannelNotFound` when the channel was deleted.
     pub fn join(self: &Arc<Self>, channel: &Arc<Channel>) -> Result<bool> {
         self.join_and(channel, None, |_| None)
     }
@@ -362,28 +365,45 @@ impl Connection {
             if state.closed {
                 return Err(closed());
             }
-            let joins = !state.channels.contains_key(&channel.id());
+            let id = channel.id();
+            let joins = !state.channels.contains_key(&id);
             match joins {
-                true => channel.add_member(self, since, tell),
+                true => channel.add_member(self, false, since, tell),
                 false => channel.tell_member(self, since, tell),
             }
             .map_err(|_| Error::new(ErrorKind::ChannelNotFound, "Channel not found"))?;
             if joins {
-                state.channels.insert(channel.id(), Arc::clone(channel));
+                state.channels.insert(id, Arc::clone(channel));
             }
-            joins
+            // A pattern brought it in, and now it asked for the channel itself.
+            let tightens = state.wild.as_mut().is_some_and(|wild| wild.loose.remove(&id));
+            if tightens {
+                channel.set_loose(self.serial, false);
+            }
+            joins || tightens
         };
         self.home.inbox.notify();
         Ok(joins)
     }
 
-    /// Takes it out of `channel` after the publications so far; false if it is not a member.
+    /// Takes it out of `channel` after the publications so far, unless a pattern of its matches it,
+    /// which then keeps it there; false if it is not a member, or by a pattern alone.
     pub fn leave(self: &Arc<Self>, channel: &Arc<Channel>) -> bool {
         {
             let mut state = lock(&self.state);
-            if state.channels.remove(&channel.id()).is_none() {
+            let state = &mut *state;
+            let id = channel.id();
+            if !state.channels.contains_key(&id) {
                 return false;
             }
+            if let Some(wild) = state.wild.as_mut().filter(|wild| wild.matches(channel.name())) {
+                if !wild.loose.insert(id) {
+                    return false;
+                }
+                channel.set_loose(self.serial, true);
+                return true;
+            }
+            state.channels.remove(&id);
             channel.remove_member(self);
         }
         self.home.inbox.notify();
@@ -395,11 +415,6 @@ impl Connection {
         lock(&self.state).channels.contains_key(&channel.id())
     }
 
-    /// In how many channels it is.
-    pub fn channel_count(&self) -> usize {
-        lock(&self.state).channels.len()
-    }
-
     /// The channels it is in.
     pub fn channels(&self) -> Vec<Arc<Channel>> {
         lock(&self.state).channels.values().cloned().collect()
@@ -407,13 +422,17 @@ impl Connection {
 
     /// Forgets a channel that was deleted.
     pub(super) fn forget(&self, channel: u64) {
-        lock(&self.state).channels.remove(&channel);
+        let mut state = lock(&self.state);
+        state.channels.remove(&channel);
+        if let Some(wild) = &mut state.wild {
+            wild.loose.remove(&channel);
+        }
     }
 
     /// Refuses messages and memberships from now on and takes it out of its channels, which are
-    /// given back; `None` if that was done before.
-    pub fn retire(self: &Arc<Self>) -> Option<Vec<Arc<Channel>>> {
-        let channels = {
+    /// given back with its patterns; `None` if that was done before.
+    pub fn retire(self: &Arc<Self>) -> Option<(Vec<Arc<Channel>>, Vec<Pattern>)> {
+        let (channels, wild) = {
             let mut state = lock(&self.state);
             if std::mem::replace(&mut state.closed, true) {
                 return None;
@@ -425,13 +444,13 @@ impl Connection {
             };
             // Nobody else sets it: `closed` is set once.
             let _ = self.end.set(Box::new(end));
-            std::mem::take(&mut state.channels)
+            (std::mem::take(&mut state.channels), state.wild.take())
         };
         let channels: Vec<_> = channels.into_values().collect();
         for channel in &channels {
             channel.remove_member(self);
         }
-        Some(channels)
+        Some((channels, wild.map(|wild| wild.patterns).unwrap_or_default()))
     }
 
     /// The value under `key`.

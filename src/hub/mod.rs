@@ -21,6 +21,7 @@ mod pattern;
 mod publish;
 mod registry;
 mod resume;
+mod wildcard;
 
 pub use channel::{Channel, ChannelInfo, Deleted, NO_SLOT, Published, Start};
 pub use config::{CHANNEL_OPTIONS, ChannelConfig, Namespaces};
@@ -38,6 +39,7 @@ pub use pattern::Pattern;
 pub use publish::Keyable;
 pub use registry::Hub;
 pub use resume::{Extract, Page, Resume};
+pub use wildcard::{MAX_SCAN, MAX_SEGMENTS, Reach};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -52,6 +52,18 @@ impl Pattern {
         self.0.split('.').any(|segment| matches!(segment, "*" | ">"))
     }
 
+    /// What every name that it matches begins with.
+    pub fn prefix(&self) -> &str {
+        let mut at = 0;
+        for segment in self.0.split('.') {
+            if matches!(segment, "*" | ">") {
+                return self.0.get(..at).unwrap_or_default();
+            }
+            at += segment.len() + 1;
+        }
+        &self.0
+    }
+
     /// As it was written.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -84,6 +96,15 @@ mod tests {
         }
         assert!(Pattern::parse("a.*").unwrap().is_wildcard());
         assert!(!Pattern::parse("a*.b").unwrap().is_wildcard());
+    }
+
+    #[test]
+    fn names_begin_with_what_stands_before_the_first_wildcard() {
+        for (pattern, prefix) in
+            [("a.b", "a.b"), ("a.*", "a."), ("a.b.>", "a.b."), ("*.a", ""), (">", ""), ("a*", "a*")]
+        {
+            assert_eq!(Pattern::parse(pattern).unwrap().prefix(), prefix, "{pattern}");
+        }
     }
 
     #[test]

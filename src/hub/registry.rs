@@ -7,15 +7,20 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::expiry::{Expiry, Seen};
-use super::{Channel, ChannelConfig, Inbox, Namespaces};
+use super::{Channel, ChannelConfig, Connection, Inbox, Interest, Namespaces};
 use crate::wire::name;
 use crate::{Error, ErrorKind, Result};
+
+/// Channels by name, in order.
+pub(super) type Channels = BTreeMap<Box<str>, Arc<Channel>>;
 
 /// All channels of a server and the inboxes of its shards.
 #[derive(Debug)]
 pub struct Hub {
     /// Ordered, so that a listing can be read in pages without holding the lock for all of it.
-    channels: RwLock<BTreeMap<Box<str>, Arc<Channel>>>,
+    pub(super) channels: RwLock<Channels>,
+    /// Who subscribed to patterns. Lock order: channels, this, connection.
+    pub(super) interest: RwLock<Interest<Arc<Connection>>>,
     inboxes: Box<[Arc<Inbox>]>,
     next_id: AtomicU64,
     last_epoch: AtomicU64,
@@ -33,6 +38,7 @@ impl Hub {
         debug_assert!(inboxes.len() <= 64);
         Self {
             channels: RwLock::default(),
+            interest: RwLock::default(),
             inboxes: inboxes.into(),
             next_id: AtomicU64::new(1),
             last_epoch: AtomicU64::new(0),
@@ -191,6 +197,7 @@ impl Hub {
         let shards = self.inboxes.len();
         let channel = Arc::new(Channel::new(name, id, epoch, shards, ephemeral, config));
         channels.insert(name.into(), Arc::clone(&channel));
+        self.bring_in(&channel);
         drop(channels);
         if self.watch_emptiness(&channel) {
             // Who looks after it may sleep for longer.

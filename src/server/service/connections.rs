@@ -326,7 +326,8 @@ impl Service {
     /// Takes a connection that ended, or is about to, out of its channels, its user and the
     /// registry; harmless when that was done.
     pub(in crate::server) fn forget(&self, connection: &Arc<Connection>) {
-        let Some(channels) = connection.retire() else { return };
+        let Some((channels, patterns)) = connection.retire() else { return };
+        self.hub.forget_patterns(connection, &patterns);
         for channel in channels {
             self.hub.reap(&channel);
         }
