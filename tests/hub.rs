@@ -4,6 +4,8 @@
 
 #[path = "hub/expiry.rs"]
 mod expiry;
+#[path = "hub/wildcards.rs"]
+mod wildcards;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};

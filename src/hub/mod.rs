@@ -32,14 +32,13 @@ pub use counters::{Counters, Gauges};
 pub use histogram::{BOUNDS, Distribution, Histogram};
 pub use history::{Publication, Range};
 pub use inbox::{Decision, Inbox, Item, Late, Told, Wake};
-pub use inbox::{Decision, Inbox, Item, Wake};
 pub use interest::Interest;
 pub use keys::MAX_KEY;
 pub use pattern::Pattern;
 pub use publish::Keyable;
 pub use registry::Hub;
 pub use resume::{Extract, Page, Resume};
-pub use wildcard::{MAX_SCAN, MAX_SEGMENTS, Reach};
+pub use wildcard::{Beyond, MAX_SCAN, MAX_SEGMENTS};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

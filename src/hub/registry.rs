@@ -29,6 +29,7 @@ pub struct Hub {
     namespaces: RwLock<Arc<Namespaces>>,
     pub(super) expiry: Expiry,
     pub(super) expired: AtomicU64,
+    max_memberships: AtomicUsize,
 }
 
 impl Hub {
@@ -47,6 +48,7 @@ impl Hub {
             namespaces: RwLock::default(),
             expiry: Expiry::default(),
             expired: AtomicU64::new(0),
+            max_memberships: AtomicUsize::new(usize::MAX),
         }
     }
 
@@ -57,6 +59,16 @@ impl Hub {
         for inbox in &self.inboxes {
             inbox.set_max_bytes(inbox_bytes);
         }
+    }
+
+    /// How many channels a connection may be in from now on, its patterns counted. Patterns keep to
+    /// it here; whoever joins a channel by its name must ask before.
+    pub fn set_max_memberships(&self, max: usize) {
+        self.max_memberships.store(max, Relaxed);
+    }
+
+    pub(super) fn max_memberships(&self) -> usize {
+        self.max_memberships.load(Relaxed)
     }
 
     /// Other options for the channels that are created from now on.

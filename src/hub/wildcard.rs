@@ -17,17 +17,9 @@ pub const MAX_SEGMENTS: usize = 32;
 /// The most channels that are looked at when a subscription begins.
 pub const MAX_SCAN: usize = 100_000;
 
-/// How far the patterns of a connection reach, and what it is told beyond that.
-#[derive(Debug, Clone, Copy)]
-pub struct Reach {
-    /// The most subscriptions of a connection, by name and by pattern.
-    pub max_subscriptions: usize,
-    /// The most channels that its patterns bring it into.
-    pub max_channels: usize,
-    /// The message about a new channel, by name, that it is not brought into because that many are
-    /// reached.
-    pub beyond: fn(&str) -> Message,
-}
+/// Makes the message about a new channel, by its name, that a connection is not brought into because
+/// it is in as many as it may be.
+pub type Beyond = fn(&str) -> Message;
 
 /// The patterns of a connection and what they did.
 #[derive(Debug)]
@@ -35,7 +27,7 @@ pub(super) struct Wild {
     pub(super) patterns: Vec<Pattern>,
     /// The channels that it is in by patterns alone.
     pub(super) loose: BTreeSet<u64>,
-    reach: Reach,
+    beyond: Beyond,
 }
 
 impl Wild {
@@ -45,25 +37,9 @@ impl Wild {
 }
 
 impl Connection {
-    /// In how many channels it is by patterns alone, and how many patterns it has.
-    fn wild_counts(&self) -> (usize, usize) {
-        let state = lock(&self.state);
-        state.wild.as_ref().map_or((0, 0), |wild| (wild.loose.len(), wild.patterns.len()))
-    }
-
-    /// Its subscriptions: the channels it is in by name, and its patterns.
+    /// What counts for `max_subscriptions`: the channels it is in, and its patterns.
     pub fn subscription_count(&self) -> usize {
-        let state = lock(&self.state);
-        let (loose, patterns) =
-            state.wild.as_ref().map_or((0, 0), |wild| (wild.loose.len(), wild.patterns.len()));
-        state.channels.len() - loose + patterns
-    }
-
-    /// Whether it subscribed to a channel by name: a pattern alone does not count.
-    pub fn is_subscribed(&self, channel: &Channel) -> bool {
-        let state = lock(&self.state);
-        let loose = state.wild.as_ref().is_some_and(|wild| wild.loose.contains(&channel.id()));
-        state.channels.contains_key(&channel.id()) && !loose
+        lock(&self.state).subscriptions()
     }
 
     /// Its patterns, in the order in which it subscribed to them.
@@ -71,24 +47,17 @@ impl Connection {
         lock(&self.state).wild.as_ref().map(|wild| wild.patterns.clone()).unwrap_or_default()
     }
 
-    /// False if it has the pattern already. Errors: `Closed`; `QueueFull` at `max_subscriptions`.
-    fn add_pattern(&self, pattern: &Pattern, reach: Reach) -> Result<bool> {
+    /// False if it has the pattern already. Error: `Closed`.
+    fn add_pattern(&self, pattern: &Pattern, beyond: Beyond) -> Result<bool> {
         let mut state = lock(&self.state);
         if state.closed {
             return Err(Error::new(ErrorKind::Closed, "the connection is closed"));
         }
-        let named = state.channels.len();
         let wild = state.wild.get_or_insert_with(|| {
-            Box::new(Wild { patterns: Vec::new(), loose: BTreeSet::new(), reach })
+            Box::new(Wild { patterns: Vec::new(), loose: BTreeSet::new(), beyond })
         });
-        wild.reach = reach;
         if wild.patterns.contains(pattern) {
             return Ok(false);
-        }
-        let max = reach.max_subscriptions;
-        if named - wild.loose.len() + wild.patterns.len() >= max {
-            let text = format!("there are {max} subscriptions already, as many as may be");
-            return Err(Error::new(ErrorKind::QueueFull, text));
         }
         wild.patterns.push(pattern.clone());
         Ok(true)
@@ -119,10 +88,12 @@ impl Connection {
         true
     }
 
-    /// Makes it a member of a channel that one of its patterns matches, unless it is one.
-    fn join_by_pattern(self: &Arc<Self>, channel: &Arc<Channel>) {
+    /// Makes it a member of a channel that one of its patterns matches, unless it is one, or is in
+    /// `max` already and is told so.
+    fn join_by_pattern(self: &Arc<Self>, channel: &Arc<Channel>, max: usize) {
         let beyond = {
             let mut state = lock(&self.state);
+            let full = state.subscriptions() >= max;
             let state = &mut *state;
             let Some(wild) = &mut state.wild else { return };
             if state.closed
@@ -131,18 +102,23 @@ impl Connection {
             {
                 return;
             }
-            let full = wild.loose.len() >= wild.reach.max_channels;
             if !full && channel.add_member(self, true, None, |_| None).is_ok() {
                 wild.loose.insert(channel.id());
                 state.channels.insert(channel.id(), Arc::clone(channel));
             }
-            full.then_some(wild.reach.beyond)
+            full.then_some(wild.beyond)
         };
         match beyond {
             // It fails only when the connection is closed.
             Some(beyond) => drop(self.send(&beyond(channel.name()))),
             None => self.home().inbox.notify(),
         }
+    }
+}
+
+impl super::connection::State {
+    fn subscriptions(&self) -> usize {
+        self.channels.len() + self.wild.as_ref().map_or(0, |wild| wild.patterns.len())
     }
 }
 
@@ -153,13 +129,14 @@ impl Hub {
     ///
     /// Costs a look at every channel whose name begins like the pattern, under the registry's lock.
     ///
-    /// Errors: `InvalidName` for a pattern of more than [`MAX_SEGMENTS`] segments; `QueueFull` at
-    /// the limits of `reach`, and when more than [`MAX_SCAN`] channels would be looked at; `Closed`.
+    /// Errors: `InvalidName` for a pattern of more than [`MAX_SEGMENTS`] segments; `QueueFull` when
+    /// the connection would be in more than `max_subscriptions` channels, its patterns counted, and
+    /// when more than [`MAX_SCAN`] channels would be looked at; `Closed`.
     pub fn subscribe_pattern(
         &self,
         connection: &Arc<Connection>,
         pattern: &Pattern,
-        reach: Reach,
+        beyond: Beyond,
         tell: impl FnOnce(usize) -> Message,
     ) -> Result<()> {
         let segments = pattern.as_str().split('.').count();
@@ -171,10 +148,10 @@ impl Hub {
             // No channel is created meanwhile: each is among these, or is created behind this.
             let channels = self.channels.read().unwrap_or_else(PoisonError::into_inner);
             let matching = self.scan(&channels, pattern)?;
-            self.check_reach(connection, &matching, reach)?;
+            self.check_reach(connection, pattern, &matching)?;
             // Held together, so that whoever ends the connection finds what was noted.
             let mut interest = self.interest.write().unwrap_or_else(PoisonError::into_inner);
-            if connection.add_pattern(pattern, reach)? {
+            if connection.add_pattern(pattern, beyond)? {
                 interest.insert(pattern, connection.serial(), Arc::clone(connection));
             }
             drop(interest);
@@ -182,7 +159,7 @@ impl Hub {
             matching
         };
         for channel in &matching {
-            connection.join_by_pattern(channel);
+            connection.join_by_pattern(channel, self.max_memberships());
         }
         Ok(())
     }
@@ -213,26 +190,24 @@ impl Hub {
 
     fn check_reach(
         &self,
-        connection: &Arc<Connection>,
+        connection: &Connection,
+        pattern: &Pattern,
         matching: &[Arc<Channel>],
-        reach: Reach,
     ) -> Result<()> {
-        let (loose, _) = connection.wild_counts();
-        let max = reach.max_channels;
-        if matching.len() + loose <= max {
+        let state = lock(&connection.state);
+        let new = matching.iter().filter(|channel| !state.channels.contains_key(&channel.id()));
+        let known = state.wild.as_ref().is_some_and(|wild| wild.patterns.contains(pattern));
+        let count = state.subscriptions() + usize::from(!known) + new.count();
+        let max = self.max_memberships();
+        if count <= max {
             return Ok(());
         }
-        let new = matching.iter().filter(|channel| !connection.is_in(channel)).count();
-        match new + loose > max {
-            true => {
-                let text = format!(
-                    "the pattern matches {} channels; the patterns of a connection reach {max}",
-                    matching.len()
-                );
-                Err(Error::new(ErrorKind::QueueFull, text))
-            }
-            false => Ok(()),
-        }
+        let text = format!(
+            "'{pattern}' matches {} channels: with what there is, it would be {count} subscriptions, \
+             and {max} may be",
+            matching.len()
+        );
+        Err(Error::new(ErrorKind::QueueFull, text))
     }
 
     /// Ends a subscription to a pattern: the connection leaves the channels that no other pattern
@@ -268,7 +243,7 @@ impl Hub {
         let matching = interest.matching(channel.name());
         drop(interest);
         for connection in matching.values() {
-            connection.join_by_pattern(channel);
+            connection.join_by_pattern(channel, self.max_memberships());
         }
     }
 }

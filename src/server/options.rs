@@ -58,6 +58,7 @@ pub struct ServerOptions {
     pub grpc_allow: Vec<String>,
     pub session_path: String,
     pub session_listing: bool,
+    pub session_patterns: bool,
     pub max_subscriptions: usize,
     pub rpc_timeout: Duration,
     pub rpc_max_in_flight: usize,
@@ -382,12 +383,19 @@ pub const OPTIONS: &[OptionSpec] = &[
     )
     .within("dialects")
     .live(),
+    OptionSpec::boolean(
+        "session_patterns",
+        "true",
+        "Let clients of the session dialect subscribe to patterns of names, like news.*.",
+    )
+    .within("dialects")
+    .live(),
     OptionSpec::integer(
         "max_subscriptions",
         1,
         u32::MAX as u64,
         "10000",
-        "Channels that one connection may be in, whatever it speaks.",
+        "Channels that one connection may be in, whatever it speaks, and patterns that it subscribed to.",
     )
     .within("limits")
     .live(),
@@ -459,6 +467,7 @@ impl Default for ServerOptions {
             grpc_allow: Vec::new(),
             session_path: String::new(),
             session_listing: false,
+            session_patterns: false,
             max_subscriptions: 0,
             rpc_timeout: Duration::ZERO,
             rpc_max_in_flight: 0,
@@ -541,6 +550,7 @@ impl ServerOptions {
             "grpc_allow" => Field::List(&mut self.grpc_allow),
             "session_path" => Field::Text(&mut self.session_path),
             "session_listing" => Field::Flag(&mut self.session_listing),
+            "session_patterns" => Field::Flag(&mut self.session_patterns),
             "max_subscriptions" => Field::Size(&mut self.max_subscriptions),
             "rpc_timeout_ms" => Field::Millis(&mut self.rpc_timeout),
             "rpc_max_in_flight" => Field::Size(&mut self.rpc_max_in_flight),

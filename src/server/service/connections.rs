@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use super::{Service, not_found};
-use crate::hub::{Connection, ConnectionInfo, Filter, page_of};
+use crate::hub::{Connection, ConnectionInfo, Filter, Pattern, page_of};
+use crate::server::limits::Limit;
 use crate::wire::websocket::{Extras, Message};
-use crate::wire::{MessageKind, close, encode};
+use crate::wire::{MessageKind, close, encode, session};
 use crate::{Error, ErrorKind, Result, thread};
 
 impl Service {
@@ -256,8 +257,24 @@ impl Service {
     ) -> Result<()> {
         match connection.is_in(channel) {
             true => Ok(()),
-            false => self.check_subscriptions(connection.channel_count()),
+            false => self.check_subscriptions(connection.subscription_count()),
         }
+    }
+
+    /// Makes a connection a member of all channels that `pattern` matches, now and whenever one is
+    /// created, and sends it what `tell` makes of their number before. Errors: `InvalidName`,
+    /// `QueueFull` at `max_subscriptions`, `Closed`.
+    pub(in crate::server) fn subscribe_pattern(
+        &self,
+        connection: &Arc<Connection>,
+        pattern: &Pattern,
+        tell: impl FnOnce(usize) -> Message,
+    ) -> Result<()> {
+        let done = self.hub.subscribe_pattern(connection, pattern, session::pattern_limit, tell);
+        if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::QueueFull) {
+            self.note_limit(Limit::MaxSubscriptions);
+        }
+        done
     }
 
     /// Ends a membership; false if there was none. Errors: `NotFound`, `ChannelNotFound`.

@@ -115,6 +115,7 @@ impl Service {
         let limits = Limits::default();
         limits.set(&options);
         set_namespaces(&hub, &options);
+        hub.set_max_memberships(options.max_subscriptions);
         let threads = match options.delivery_threads {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             threads => threads,
@@ -310,6 +311,7 @@ impl Service {
     pub(in crate::server) fn set_options(&self, options: ServerOptions) {
         self.limits.set(&options);
         self.hub.set_limits(options.max_channels, options.inbox_bytes);
+        self.hub.set_max_memberships(options.max_subscriptions);
         set_namespaces(&self.hub, &options);
         *self.options.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(options);
     }

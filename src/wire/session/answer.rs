@@ -75,6 +75,14 @@ pub fn broadcast(from: &str, message: &str) -> Message {
     Message::from_parts(MessageKind::Text, &parts)
 }
 
+/// The notification of a new channel that a pattern matches and whose messages do not come, because
+/// there are as many subscriptions as may be.
+pub fn pattern_limit(channel: &str) -> Message {
+    let name = quoted(channel);
+    let start: &[u8] = br#"{"type":"notification","data":{"event":"pattern_limit","channel":"#;
+    Message::from_parts(MessageKind::Text, &[start, name.as_bytes(), b"}}"])
+}
+
 /// The notification of a message; `channel` is the name and position of one that came through a
 /// channel. Bytes travel as base64.
 pub fn notification(

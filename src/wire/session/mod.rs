@@ -13,11 +13,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 pub use answer::{
-    broadcast, channel_deleted, connected, error, error_of, notification, quoted, response,
-    response_of,
+    broadcast, channel_deleted, connected, error, error_of, notification, pattern_limit, quoted,
+    response, response_of,
 };
 pub use payload::{
-    Call, Encoding, History, Named, Page, Presence, Publish, Say, Since, Subscribe, Text, read,
+    Call, Encoding, History, Named, Page, Presence, Publish, Say, Since, Subject, Subscribe, Text,
+    read,
 };
 
 use crate::ErrorKind;

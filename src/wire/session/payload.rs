@@ -61,14 +61,37 @@ pub struct Named<'a> {
     pub channel: Text<'a>,
 }
 
-/// A channel to subscribe to.
+/// A channel to subscribe to, or a pattern of names.
 #[derive(Debug, Deserialize)]
 pub struct Subscribe<'a> {
     /// The channel's name.
     #[serde(borrow)]
-    pub channel: Text<'a>,
+    pub channel: Option<Text<'a>>,
+    /// The pattern.
+    #[serde(borrow)]
+    pub pattern: Option<Text<'a>>,
     /// What was received last: what came behind it is wanted first.
     pub since: Option<Since>,
+}
+
+/// What a subscription is to.
+#[derive(Debug)]
+pub enum Subject<'a> {
+    /// A channel, by its name.
+    Channel(Text<'a>),
+    /// All channels whose names a pattern matches.
+    Pattern(Text<'a>),
+}
+
+impl<'a> Subscribe<'a> {
+    /// What it is to: one of the two. The error is for people.
+    pub fn subject(&mut self) -> Result<Subject<'a>, String> {
+        match (self.channel.take(), self.pattern.take()) {
+            (Some(channel), None) => Ok(Subject::Channel(channel)),
+            (None, Some(pattern)) => Ok(Subject::Pattern(pattern)),
+            _ => Err("'payload': it takes either `channel` or `pattern`".into()),
+        }
+    }
 }
 
 /// A part of a channel's history to read.

@@ -1,6 +1,7 @@
 //! The session dialect: JSON requests and notifications, as bytes on a socket.
 
 mod rpc;
+mod wildcards;
 
 use std::net::SocketAddr;
 

@@ -7,6 +7,7 @@
 
 mod listing;
 mod rpc;
+mod subscribe;
 
 use std::sync::Arc;
 
@@ -14,14 +15,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::{Closure, Endpoint, Handler};
-use crate::hub::{Connection, Range, Start};
+use crate::hub::{Connection, Range};
 use crate::server::rpc::Calls;
 use crate::server::{Done, PublishOptions, Service, history};
-use crate::wire::session::{
-    self, Encoding, History, Named, Publish, Request, Say, Subscribe, code, read,
-};
+use crate::wire::session::{self, Encoding, History, Named, Publish, Request, Say, code, read};
 use crate::wire::websocket::Message;
-use crate::wire::{Dialect, MessageKind, Position};
+use crate::wire::{Dialect, MessageKind};
 use crate::{Error, ErrorKind};
 
 /// Why a request fails: a code and a text.
@@ -170,28 +169,6 @@ impl<'a> Asked<'a> {
         self.respond(&format!(r#"{{"count":{count}}}"#))
     }
 
-    /// The response tells the position that the subscription begins behind, and precedes the first
-    /// message: it is sent under the channel's lock.
-    fn subscribe(&self) -> Answer {
-        let named: Subscribe<'_> = self.read()?;
-        let channel = self.service.find(&named.channel).map_err(failed)?;
-        let connection = self.connection;
-        self.service.check_room(connection, &channel).map_err(failed)?;
-        let name = session::quoted(&named.channel);
-        let tell = |start: &Start| {
-            let Position { epoch, offset } = start.position;
-            let recovered = match start.recovered {
-                Some(recovered) => format!(r#","recovered":{recovered}"#),
-                None => String::new(),
-            };
-            let rest = format!(r#","epoch":{epoch},"offset":{offset}{recovered}}}"#);
-            session::response(self.request.id, [r#"{"channel":"#, &name, &rest])
-        };
-        let since = named.since.map(Position::from);
-        connection.join_telling(&channel, since, tell).map_err(failed)?;
-        Ok(None)
-    }
-
     fn history(&self) -> Answer {
         let asked: History<'_> = self.read()?;
         let range = Range {
@@ -204,19 +181,6 @@ impl<'a> Asked<'a> {
         let name = session::quoted(&asked.channel);
         let members = format!(",{}}}", history::members(&extract));
         Ok(Some(session::response(self.request.id, [r#"{"channel":"#, &name, &members])))
-    }
-
-    fn unsubscribe(&self) -> Answer {
-        let named: Named<'_> = self.read()?;
-        match self.service.hub().get(&named.channel) {
-            Some(channel) if self.service.leave_channel(self.connection, &channel) => {
-                self.respond_about(&named.channel)
-            }
-            _ => {
-                let text = format!("not subscribed to '{}'", named.channel.escape_debug());
-                Err((code::NOT_SUBSCRIBED, text))
-            }
-        }
     }
 
     fn publish(&self) -> Answer {
