@@ -51,6 +51,7 @@ fn every_option_is_a_key_a_variable_and_a_flag() {
             OptionKind::Text if ["trusted_proxies", "grpc_allow"].contains(&spec.key) => {
                 "10.0.0.0/8".into()
             }
+            OptionKind::Text if spec.key == "namespaces" => "news.>: history_size=9".into(),
             OptionKind::Text => "/other".into(),
         };
         let key = spec.key;
@@ -209,7 +210,10 @@ fn a_fault_is_told_with_its_line_key_value_and_what_would_be_accepted() {
         assert_eq!(fault(&folder, toml), told, "{toml}");
     }
     let told = fault(&folder, "[colours]\nred = 1");
-    assert!(told.starts_with("1: no section [colours]; there are: [server], [limits], "), "{told}");
+    assert!(
+        told.starts_with("1: no section [colours]; there are: [server], [channels], "),
+        "{told}"
+    );
 }
 
 #[test]

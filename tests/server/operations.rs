@@ -253,7 +253,7 @@ fn every_path_names_its_methods_and_checks_its_names() {
         ("users/x", "GET, HEAD"),
         ("users/x/send", "POST"),
         ("channels", "GET, HEAD"),
-        ("channels/x", "GET, HEAD, PUT, DELETE"),
+        ("channels/x", "GET, HEAD, PUT, POST, DELETE"),
         ("channels/x/send", "POST"),
         ("channels/x/members", "GET, HEAD"),
         ("channels/x/members/y", "PUT, DELETE"),
