@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
 use super::expiry::Seen;
 use super::history::History;
 use super::keys::Keys;
-use super::{ChannelConfig, Connection, Hub, Item, lock};
+use super::{Account, ChannelConfig, Connection, Deliveries, Hub, Item, lock};
 use crate::wire::Position;
 use crate::wire::websocket::Message;
 
@@ -31,6 +31,9 @@ pub struct ChannelInfo {
     /// How it was configured, in JSON; where one channel is asked for, not in listings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub options: Option<serde_json::Map<String, serde_json::Value>>,
+    /// What became of its messages.
+    #[serde(default)]
+    pub deliveries: Deliveries,
 }
 
 /// Where a publication landed.
@@ -80,6 +83,8 @@ pub struct Channel {
     /// For each shard, where it keeps its subscribers of this channel. A shard reads and writes
     /// its own entry only: the array saves it a lookup per message.
     slots: Box<[AtomicU32]>,
+    /// For each shard that ever had a subscriber, what became of the messages there.
+    accounts: Box<[OnceLock<Box<Account>>]>,
 }
 
 #[derive(Debug, Default)]
@@ -162,6 +167,7 @@ impl Channel {
             touched: AtomicBool::new(false),
             deflating: AtomicU32::new(0),
             slots: (0..shards).map(|_| AtomicU32::new(NO_SLOT)).collect(),
+            accounts: (0..shards).map(|_| OnceLock::new()).collect(),
         }
     }
 
@@ -189,6 +195,23 @@ impl Channel {
             epoch: self.epoch,
             created_ms: self.created_ms,
             options: None,
+            deliveries: self.deliveries(),
+        }
+    }
+
+    /// What became of its messages so far. Each count is exact, all together not from one instant.
+    pub fn deliveries(&self) -> Deliveries {
+        let mut sum = Deliveries::default();
+        self.accounts.iter().filter_map(OnceLock::get).for_each(|account| account.add_to(&mut sum));
+        sum
+    }
+
+    /// Where `shard` enters what becomes of the messages there. It alone writes.
+    pub fn account(&self, shard: usize) -> &Account {
+        static NOWHERE: LazyLock<Account> = LazyLock::new(Account::default);
+        match self.accounts.get(shard) {
+            Some(account) => account.get_or_init(Box::default),
+            None => &NOWHERE,
         }
     }
 

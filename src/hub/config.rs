@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Pattern;
 use serde_json::{Map, Value};
 
+use super::{Overload, Pattern};
 use crate::options::{Field, OptionKind, OptionSpec, parse, unknown};
 use crate::{Error, ErrorKind, Result};
 
@@ -21,6 +21,9 @@ pub struct ChannelConfig {
     pub idempotency_size: usize,
     pub auto_create: String,
     pub empty_ttl: Duration,
+    pub overload: String,
+    pub queue_messages: usize,
+    pub queue_bytes: usize,
 }
 
 const DAY_MS: u64 = 86_400_000;
@@ -76,6 +79,26 @@ pub const CHANNEL_OPTIONS: &[OptionSpec] = &[
         "0",
         "Delete the channel after so long without a subscriber or a publication; 0 keeps it.",
     ),
+    OptionSpec::choice(
+        "overload",
+        Overload::NAMES,
+        "disconnect",
+        "What happens to a message for which a subscriber's queue has no room.",
+    ),
+    OptionSpec::integer(
+        "queue_messages",
+        0,
+        1 << 32,
+        "0",
+        "Messages of the channel that may wait for one subscriber; 0 is no limit of their number.",
+    ),
+    OptionSpec::integer(
+        "queue_bytes",
+        0,
+        1 << 30,
+        "0",
+        "Bytes of the channel that may wait for one subscriber; 0 is what its connection may have.",
+    ),
 ];
 
 impl Default for ChannelConfig {
@@ -88,6 +111,9 @@ impl Default for ChannelConfig {
             idempotency_size: 0,
             auto_create: String::new(),
             empty_ttl: Duration::ZERO,
+            overload: String::new(),
+            queue_messages: 0,
+            queue_bytes: 0,
         };
         for spec in CHANNEL_OPTIONS {
             let read = config.set(spec.key, spec.default);
@@ -185,6 +211,11 @@ impl ChannelConfig {
         }
     }
 
+    /// What happens to a message for which a subscriber's queue has no room.
+    pub fn policy(&self) -> Overload {
+        Overload::from_name(&self.overload).unwrap_or_default()
+    }
+
     /// Whether publications are kept.
     pub fn keeps_history(&self) -> bool {
         self.history_size > 0
@@ -199,6 +230,9 @@ impl ChannelConfig {
             "idempotency_size" => Field::Size(&mut self.idempotency_size),
             "auto_create" => Field::Text(&mut self.auto_create),
             "empty_ttl_ms" => Field::Millis(&mut self.empty_ttl),
+            "overload" => Field::Text(&mut self.overload),
+            "queue_messages" => Field::Size(&mut self.queue_messages),
+            "queue_bytes" => Field::Size(&mut self.queue_bytes),
             _ => return None,
         })
     }

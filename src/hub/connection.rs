@@ -50,6 +50,7 @@ pub struct Traffic {
     pub bytes_out: AtomicU64,
     pub messages_in: AtomicU64,
     pub messages_out: AtomicU64,
+    pub dropped: AtomicU64,
 }
 
 /// A connection of one of the dialects that name their connections. Everything may be called from
@@ -130,6 +131,8 @@ pub struct ConnectionInfo {
     pub messages_in: u64,
     /// Messages sent to it.
     pub messages_out: u64,
+    /// Of those, how many a channel's overload policy dropped.
+    pub dropped: u64,
 }
 
 impl Connection {
@@ -263,6 +266,7 @@ impl Connection {
             bytes_out: traffic.bytes_out.load(Relaxed),
             messages_in: traffic.messages_in.load(Relaxed),
             messages_out: traffic.messages_out.load(Relaxed),
+            dropped: traffic.dropped.load(Relaxed),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::Histogram;
+use super::{Account, Deliveries, Histogram};
 
 /// Totals since the server started, and what is there now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
@@ -38,6 +38,8 @@ pub struct Counters {
     pub compressed_bytes_out: u64,
     /// Messages that came compressed and were decompressed.
     pub inflations: u64,
+    /// What became of all channels' messages.
+    pub deliveries: Deliveries,
 }
 
 /// One shard's counts, in a cache line of their own.
@@ -58,6 +60,8 @@ pub struct Gauges {
     pub compressed_bytes_in: AtomicU64,
     pub compressed_bytes_out: AtomicU64,
     pub inflations: AtomicU64,
+    /// What became of all channels' messages.
+    pub messages: Account,
     /// From a publication to the end of the writes to this shard's subscribers.
     pub publish_to_write: Histogram,
 }
@@ -88,5 +92,6 @@ impl Gauges {
         sum.compressed_bytes_in += self.compressed_bytes_in.load(Relaxed);
         sum.compressed_bytes_out += self.compressed_bytes_out.load(Relaxed);
         sum.inflations += self.inflations.load(Relaxed);
+        self.messages.add_to(&mut sum.deliveries);
     }
 }

@@ -57,6 +57,7 @@ pub(super) enum Call {
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     key: Option<Vec<u8>>,
+    conflate: Option<String>,
     counts: bool,
 }
 
@@ -282,7 +283,11 @@ fn publish(
         Ok(channel) => channel,
         Err(error) => return Outcome::Now(Answer::error(&error)),
     };
-    let options = PublishOptions { key: asked.key.as_deref(), counts: asked.counts };
+    let options = PublishOptions {
+        key: asked.key.as_deref(),
+        conflate: asked.conflate.as_deref(),
+        counts: asked.counts,
+    };
     let later = || -> Done {
         let promise = promise();
         Box::new(move |report| promise.answer(Answer::published(report)))
@@ -295,7 +300,7 @@ fn publish(
 
 impl Asked {
     fn is_nothing(&self) -> bool {
-        self.key.is_none() && !self.counts
+        self.key.is_none() && self.conflate.is_none() && !self.counts
     }
 
     pub(super) fn of(head: &Head<'_>) -> std::result::Result<Self, Answer> {
@@ -305,7 +310,11 @@ impl Asked {
         if fields.next().is_some() {
             return Err(Answer::failure(400, "Idempotency-Key is repeated"));
         }
-        Ok(Self { key: key.or_else(|| query.bytes("key")), counts: query.flag("result")? })
+        Ok(Self {
+            key: key.or_else(|| query.bytes("key")),
+            conflate: query.text("conflate"),
+            counts: query.flag("result")?,
+        })
     }
 }
 

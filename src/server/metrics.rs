@@ -3,7 +3,7 @@
 use std::fmt::{Display, Write};
 
 use super::Service;
-use crate::hub::{BOUNDS, Distribution};
+use crate::hub::{BOUNDS, Deliveries, Distribution};
 
 /// The format's media type.
 pub(super) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -54,6 +54,7 @@ pub(super) fn exposition(service: &Service) -> String {
         "Messages handed to subscribers' sockets or queues; one to ten subscribers is ten.",
         counters.delivered,
     );
+    deliveries(&mut out, &counters.deliveries);
     out.counter("qyun_sent_bytes_total", "Bytes written to sockets.", counters.bytes_out);
     out.counter("qyun_received_bytes_total", "Bytes read from sockets.", counters.bytes_in);
     out.gauge(
@@ -116,6 +117,31 @@ pub(super) fn exposition(service: &Service) -> String {
         }
     }
     out.0
+}
+
+/// What became of the channels' messages.
+fn deliveries(out: &mut Exposition, all: &Deliveries) {
+    out.counter(
+        "qyun_deliveries_due_total",
+        "Messages times the subscribers that they found.",
+        all.due,
+    );
+    out.counter(
+        "qyun_deliveries_written_total",
+        "Of those, taken by the subscribers' sockets, whole.",
+        all.written,
+    );
+    out.gauge("qyun_deliveries_queued", "Of those, waiting for their sockets now.", all.queued);
+    let name = "qyun_deliveries_dropped_total";
+    out.family(name, "counter", "Of those, dropped by an overload policy.");
+    for (why, count) in [
+        ("oldest", all.dropped_oldest),
+        ("newest", all.dropped_newest),
+        ("conflated", all.conflated),
+    ] {
+        out.sample(name, &format!(r#"why="{why}""#), count);
+    }
+    out.counter("qyun_deliveries_lost_total", "Of those, ended with their connection.", all.lost);
 }
 
 /// A label's value as the format writes it.

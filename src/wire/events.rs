@@ -62,6 +62,13 @@ pub fn append(out: &mut Vec<u8>, position: Position, kind: MessageKind, payload:
     out.push(b'\n');
 }
 
+/// How many of `events`, whole events one after the other, end at or before byte `at`. An empty line
+/// ends an event, and nothing else in it is one.
+pub fn events_before(events: &[u8], at: usize) -> u32 {
+    let sent = events.get(..at).unwrap_or(events);
+    memchr::memmem::find_iter(sent, b"\n\n").count() as u32
+}
+
 /// Calls `each` with every line; the ends are LF, CR, or both.
 fn lines(mut text: &[u8], mut each: impl FnMut(&[u8])) {
     while let Some(at) = memchr::memchr2(b'\n', b'\r', text) {

@@ -28,6 +28,7 @@ mod metrics;
 #[cfg(not(feature = "grpc"))]
 mod no_grpc;
 mod operations;
+mod overload;
 mod packet;
 mod page;
 mod publish;

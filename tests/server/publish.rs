@@ -166,7 +166,8 @@ fn by_http(address: SocketAddr) -> Repeat {
 
 fn by_the_program(service: Arc<Service>) -> Repeat {
     Box::new(move |round| {
-        let options = PublishOptions { key: Some(b"k"), counts: round.is_multiple_of(2) };
+        let counts = round.is_multiple_of(2);
+        let options = PublishOptions { key: Some(b"k"), counts, ..PublishOptions::default() };
         let report = service.publish_with("c", MessageKind::Text, b"once", options).unwrap();
         (report.published.position.offset, report.published.duplicate)
     })

@@ -112,6 +112,18 @@ impl Info {
         ] {
             lines += &format!("{key:11}  {value}\n");
         }
+        // Next to each other, because they add up.
+        let all = &channel.deliveries;
+        for (key, value) in [
+            ("due", all.due),
+            ("written", all.written),
+            ("queued", all.queued),
+            ("dropped", all.dropped()),
+            ("lost", all.lost),
+            ("closed_slow", all.closed_slow),
+        ] {
+            lines += &format!("{key:11}  {value}\n");
+        }
         let options = channel.options.unwrap_or_default();
         let width = options.keys().map(String::len).max().unwrap_or(0);
         if !options.is_empty() {

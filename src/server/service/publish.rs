@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use super::Service;
 use crate::delivery::waiting_for_peer;
-use crate::hub::{Channel, Published};
+use crate::hub::{Channel, MAX_KEY, Overload, Published};
 use crate::tally::{Counts, Tally};
 use crate::wire::websocket::{Extras, Message};
 use crate::wire::{MessageKind, Position};
@@ -17,6 +17,9 @@ pub struct PublishOptions<'a> {
     /// The message is published once, however often it comes under this key (1 to 255 bytes) within
     /// the channel's `idempotency_ms`.
     pub key: Option<&'a [u8]>,
+    /// What the message is the latest value of (1 to 255 bytes), in a channel with
+    /// `overload=keep_latest`. Elsewhere it means nothing.
+    pub conflate: Option<&'a str>,
     /// How many subscribers it reached, which is known only when all shards have sent it on.
     pub counts: bool,
 }
@@ -57,7 +60,8 @@ impl Service {
     /// `None`, comes later: then, and only then, `later` was asked whom to tell, who may have been
     /// told by the time that this returns.
     ///
-    /// Errors, which come at once: those of [`Channel::publish_with`].
+    /// Errors, which come at once: those of [`Channel::publish_with`]; `InvalidArgument` for what it is
+    /// the latest value of.
     pub(in crate::server) fn publish_asking(
         &self,
         channel: &Arc<Channel>,
@@ -65,7 +69,15 @@ impl Service {
         options: PublishOptions<'_>,
         later: impl FnOnce() -> Done,
     ) -> Option<Result<Report>> {
+        let conflation = match conflation(channel, options.conflate) {
+            Ok(conflation) => conflation,
+            Err(error) => return Some(Err(error)),
+        };
         if !options.counts {
+            let sharing = conflation.map(|conflation| {
+                message.sharing(Extras { tally: None, conflation: Some(conflation) })
+            });
+            let message = sharing.as_ref().unwrap_or(message);
             let published = self.publish_keyed(channel, message, options.key);
             return Some(published.map(|published| Report { published, counts: None }));
         }
@@ -79,7 +91,7 @@ impl Service {
                 done(Ok(Report { published, counts: Some(counts) }));
             }
         });
-        let message = message.sharing(Extras { tally: Some(tally) });
+        let message = message.sharing(Extras { tally: Some(tally), conflation });
         match self.publish_keyed(channel, &message, options.key) {
             Err(error) => Some(Err(error)),
             Ok(published) if published.duplicate => {
@@ -169,4 +181,18 @@ impl Service {
         }
         Ok(())
     }
+}
+
+/// What the channel takes of what a message is said to be the latest value of.
+fn conflation(channel: &Channel, conflate: Option<&str>) -> Result<Option<Arc<str>>> {
+    let Some(conflate) = conflate else { return Ok(None) };
+    if !(1..=MAX_KEY).contains(&conflate.len()) {
+        let text = format!(
+            "what a message is the latest value of is named by 1 to {MAX_KEY} bytes: there are {}",
+            conflate.len()
+        );
+        return Err(Error::new(ErrorKind::InvalidArgument, text));
+    }
+    let keeps = channel.config().policy() == Overload::KeepLatest;
+    Ok(keeps.then(|| conflate.into()))
 }

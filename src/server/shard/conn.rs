@@ -1,6 +1,6 @@
 //! A connection as its shard holds it: a few dozen bytes while nothing is under way.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io::{ErrorKind, Write};
 use std::sync::Arc;
 
@@ -8,11 +8,17 @@ use bytes::Bytes;
 use mio::net::TcpStream;
 
 use super::http::HttpState;
+use super::overload::{Fate, Paced};
 use super::peer::Peer;
+use super::queue::{OutQueue, Tag};
 use super::subscriptions::Place;
 use crate::hub::Channel;
 use crate::server::service::Admission;
-use crate::wire::websocket::{Decoder, frame_end};
+use crate::wire::events::events_before;
+use crate::wire::websocket::{Decoder, frame_end, frames_before};
+
+/// See [`Conn::margin`].
+const OWN_BYTES: usize = 64 << 10;
 
 /// One connection.
 #[derive(Debug)]
@@ -107,13 +113,6 @@ pub(super) enum Sent {
     Dead,
 }
 
-#[derive(Debug, Default)]
-struct OutQueue {
-    /// Buffers and how much of each was written. A buffer of a WebSocket holds whole frames.
-    entries: VecDeque<(Bytes, usize)>,
-    bytes: usize,
-}
-
 impl Conn {
     pub(super) fn new(stream: TcpStream, deadline: u64) -> Self {
         Self {
@@ -140,7 +139,16 @@ impl Conn {
 
     /// Bytes that wait to be written.
     pub(super) fn queued(&self) -> usize {
-        self.out.as_ref().map_or(0, |out| out.bytes)
+        self.out.as_ref().map_or(0, |out| out.bytes())
+    }
+
+    /// Bytes of its own that may wait beyond the bound: where a policy keeps the queue full, control
+    /// frames and answers find room all the same.
+    pub(super) fn margin(&self) -> usize {
+        match self.out.as_ref().is_some_and(|out| out.is_paced()) {
+            true => OWN_BYTES,
+            false => 0,
+        }
     }
 
     /// Whether the lane is a WebSocket that has not begun to close.
@@ -174,11 +182,21 @@ impl Conn {
     /// slice of the same buffer, up to `max_queue` bytes in all; an empty queue takes any one
     /// buffer, so that a message larger than the bound can pass.
     pub(super) fn send(&mut self, bytes: &Bytes, max_queue: usize) -> Sent {
+        self.send_tagged(bytes, max_queue, || None)
+    }
+
+    /// The same for messages of a channel, which `tag` names if they have to wait.
+    pub(super) fn send_tagged(
+        &mut self,
+        bytes: &Bytes,
+        max_queue: usize,
+        tag: impl FnOnce() -> Option<Tag>,
+    ) -> Sent {
         if self.out.is_none() {
             match write(&mut self.stream, bytes) {
                 Some(written) if written == bytes.len() => return Sent::All,
                 Some(written) => {
-                    self.push(bytes.clone(), written);
+                    self.out.get_or_insert_default().push(bytes.clone(), written, tag());
                     return Sent::Queued;
                 }
                 None => return Sent::Dead,
@@ -187,7 +205,7 @@ impl Conn {
         if self.queued() + bytes.len() > max_queue {
             return Sent::Full;
         }
-        self.push(bytes.clone(), 0);
+        self.out.get_or_insert_default().push(bytes.clone(), 0, tag());
         Sent::Queued
     }
 
@@ -208,29 +226,79 @@ impl Conn {
         Sent::Queued
     }
 
-    /// Queues bytes whatever the bound: for the last words of a connection.
-    pub(super) fn push(&mut self, bytes: Bytes, written: usize) {
-        let out = self.out.get_or_insert_default();
-        out.bytes += bytes.len() - written;
-        out.entries.push_back((bytes, written));
+    /// Sends messages of a channel with an overload policy: `frames`, which are `joined` in one
+    /// buffer for a socket that takes it. Those that wait stand alone, so that each can be taken out
+    /// and none keeps its neighbours' memory. `fate` is told what became of each, by its place. Gives the
+    /// bytes that the socket took besides.
+    pub(super) fn send_paced(
+        &mut self,
+        paced: &Paced,
+        joined: &Bytes,
+        frames: &[Bytes],
+        tag: impl Fn(usize) -> Tag,
+        mut fate: impl FnMut(usize, Fate),
+    ) -> (Sent, usize) {
+        let lose_from = |first: usize, fate: &mut dyn FnMut(usize, Fate)| {
+            (first..frames.len()).for_each(|index| fate(index, Fate::Lost));
+        };
+        let written = match self.out {
+            Some(_) => 0,
+            None => match write(&mut self.stream, joined) {
+                Some(written) => written,
+                None => {
+                    lose_from(0, &mut fate);
+                    return (Sent::Dead, 0);
+                }
+            },
+        };
+        let mut end = 0;
+        for (index, frame) in frames.iter().enumerate() {
+            let start = end;
+            end += frame.len();
+            if end <= written {
+                fate(index, Fate::Written);
+                continue;
+            }
+            let out = self.out.get_or_insert_default();
+            if start < written {
+                out.push(frame.clone(), written - start, Some(tag(index)));
+                fate(index, Fate::QUEUED);
+                continue;
+            }
+            match out.admit(paced.policy, paced.bounds, frame, tag(index)) {
+                Some(admission) => fate(index, Fate::Admitted(admission)),
+                None => {
+                    lose_from(index, &mut fate);
+                    return (Sent::Full, written);
+                }
+            }
+        }
+        let sent = if written == joined.len() { Sent::All } else { Sent::Queued };
+        (sent, written)
     }
 
-    /// Writes what waits, as far as the socket takes it.
-    pub(super) fn flush(&mut self) -> Sent {
+    /// Queues bytes whatever the bound: for the last words of a connection.
+    pub(super) fn push(&mut self, bytes: Bytes, written: usize) {
+        self.out.get_or_insert_default().push(bytes, written, None);
+    }
+
+    /// Writes what waits, as far as the socket takes it; `done` is told whose messages went.
+    pub(super) fn flush(&mut self, mut done: impl FnMut(&Tag)) -> Sent {
         while let Some(out) = &mut self.out {
-            let Some((bytes, at)) = out.entries.front_mut() else {
+            let Some(front) = out.front() else {
                 self.out = None;
                 break;
             };
-            match write(&mut self.stream, bytes.get(*at..).unwrap_or_default()) {
+            match write(&mut self.stream, front) {
                 None => return Sent::Dead,
                 Some(written) => {
-                    *at += written;
-                    out.bytes -= written;
-                    if *at < bytes.len() {
+                    let whole = written == front.len();
+                    if let Some(tag) = out.advance(written) {
+                        done(&tag);
+                    }
+                    if !whole {
                         return Sent::Queued;
                     }
-                    out.entries.pop_front();
                 }
             }
         }
@@ -238,15 +306,42 @@ impl Conn {
     }
 
     /// Throws away what waits, except the rest of a WebSocket frame of which a part was written:
-    /// without it, nothing that follows could be understood.
-    pub(super) fn drop_whole_frames(&mut self) {
+    /// without it, nothing that follows could be understood. `gone` is told whose messages those
+    /// were, and how many of them had been written.
+    pub(super) fn drop_whole_frames(&mut self, mut gone: impl FnMut(&Tag, u32)) {
         let Some(out) = self.out.take() else { return };
-        if let Some((bytes, at)) = out.entries.into_iter().next() {
-            let end = frame_end(&bytes, at);
-            if end > at {
-                self.push(bytes.slice(..end), at);
+        for (index, (bytes, at, tag)) in out.into_entries().enumerate() {
+            let begun = if index == 0 { frame_end(&bytes, at) } else { 0 };
+            let tag = tag.map(|mut tag| {
+                let rest = u32::from(begun > at);
+                tag.count = tag.count.saturating_sub(rest);
+                gone(&tag, units_before(&bytes, at));
+                Tag { count: rest, ..tag }
+            });
+            if begun > at {
+                self.out.get_or_insert_default().push(bytes.slice(..begun), at, tag);
             }
         }
+    }
+
+    /// Throws away all that waits: the connection is no more. `gone` is told as by
+    /// [`Conn::drop_whole_frames`].
+    pub(super) fn drop_all(&mut self, mut gone: impl FnMut(&Tag, u32)) {
+        let Some(out) = self.out.take() else { return };
+        for (bytes, at, tag) in out.into_entries() {
+            if let Some(tag) = tag {
+                gone(&tag, units_before(&bytes, at));
+            }
+        }
+    }
+}
+
+/// How many messages of an entry end at or before byte `at`. Server frames begin with the bit that
+/// no event's text does.
+fn units_before(bytes: &[u8], at: usize) -> u32 {
+    match bytes.first() {
+        Some(first) if first & 0x80 != 0 => frames_before(bytes, at),
+        _ => events_before(bytes, at),
     }
 }
 

@@ -5,8 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use super::conn::{AfterFlush, Lane};
-use super::{Shard, gauges_of, http};
-use crate::hub::Gauges;
+use super::{Shard, http};
 use crate::server::dialect::Closure;
 use crate::wire::{Dialect, close, events, reconnect};
 
@@ -133,10 +132,7 @@ impl Shard {
         }
         for (token, conn) in std::mem::take(&mut self.conns) {
             self.ledger.forget(token, self.service.gate(), self.now);
-            let gauges = gauges_of(&self.service, self.id);
-            Gauges::sub(&gauges.queued_bytes, conn.queued() as u64);
-            Gauges::sub(&gauges.connections, 1);
-            self.service.release(conn.admission());
+            self.forget(conn);
         }
         for (_, local) in std::mem::take(&mut self.locals) {
             local.abandon(self.id, self.gauges());

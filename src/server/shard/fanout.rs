@@ -10,10 +10,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::Shard;
 use super::conn::{AfterFlush, Conn, Sent};
 use super::encoding::{Encoding, join};
+use super::overload::Fates;
+use super::queue::Tag;
 use super::subscriptions::List;
+use super::{Shard, gauges_of};
 use crate::hub::{Channel, Gauges, Item};
 use crate::tally::Counts;
 use crate::wire::session::channel_deleted;
@@ -120,13 +122,15 @@ impl Shard {
         }
         let mut pending = std::mem::take(&mut local.pending);
         let numbers = (local.channel.id(), local.channel.epoch());
+        let paced = local.policy.map(|policy| policy.with(self.options.queue_bytes));
         let mut failed = Vec::new();
         for (list, deflate) in local.occupied() {
             let Some(local) = self.locals.get(slot as usize) else { break };
             let channel = (list == List::Notifications).then(|| Arc::clone(&local.channel));
             let name = channel.as_ref().map_or("", |channel| channel.name());
             let encoding = Encoding::of(list, numbers, name);
-            let deflated = deflate.then(|| self.join_deflated(&pending, encoding));
+            let deflated =
+                (deflate && paced.is_none()).then(|| self.join_deflated(&pending, encoding));
             if list.has_peers() {
                 let bytes = match &deflated {
                     Some(buffers) => buffers.iter().map(|(bytes, _)| bytes.len()).sum(),
@@ -134,11 +138,14 @@ impl Shard {
                 };
                 self.before_peers(slot, (list, deflate), pending.len(), bytes);
             }
-            let Some(local) = self.locals.get_mut(slot as usize) else { break };
-            let tokens = local.lend(list, deflate);
+            let place = (slot, list, deflate);
+            if let Some(paced) = &paced {
+                self.fan_out_paced(place, encoding, &pending, paced, &mut failed);
+                continue;
+            }
             let mut counted = pending.as_slice();
             let mut send = |bytes: &Bytes, count| {
-                let counts = self.send_to_all(&tokens, bytes, count, &mut failed);
+                let counts = self.send_to_all(place, bytes, count, &mut failed);
                 let (sent, rest) = counted.split_at(counted.len().min(count as usize));
                 counted = rest;
                 let tallies = sent.iter().filter_map(|(_, message)| message.tally());
@@ -147,9 +154,6 @@ impl Shard {
             match deflated {
                 Some(buffers) => buffers.iter().for_each(|(bytes, count)| send(bytes, *count)),
                 None => join(&pending, encoding, send),
-            }
-            if let Some(local) = self.locals.get_mut(slot as usize) {
-                local.give_back(list, deflate, tokens);
             }
         }
         pending.clear();
@@ -193,44 +197,63 @@ impl Shard {
     /// The loop that everything else serves: what became of these bytes, by subscribers.
     fn send_to_all(
         &mut self,
-        tokens: &[u32],
+        (slot, list, deflate): (u32, List, bool),
         bytes: &Bytes,
         count: u64,
         failed: &mut Vec<(usize, Sent)>,
     ) -> Counts {
+        let Some(local) = self.locals.get(slot as usize) else { return Counts::default() };
         let max_queue = self.options.queue_bytes;
-        let (mut written, mut queued, mut reached, mut waiting) = (0, 0, 0, 0);
-        for &token in tokens {
+        let channel = &local.channel;
+        let now = self.now;
+        let tag = || {
+            let channel = Arc::clone(channel);
+            Some(Tag { channel, count: count as u32, key: None })
+        };
+        let (mut written, mut queued) = (0, 0);
+        let (mut all, mut waiting, mut lost, mut closed_slow) = (0, 0, 0, 0);
+        for &token in local.tokens(list, deflate) {
             let Some(conn) = self.conns.get_mut(token as usize) else { continue };
             if conn.dead || conn.after_flush != AfterFlush::Stay {
+                lost += 1;
                 continue;
             }
             let before = conn.queued();
-            match conn.send(bytes, max_queue) {
+            match conn.send_tagged(bytes, max_queue, tag) {
                 Sent::All => {
                     written += bytes.len();
-                    reached += 1;
+                    all += 1;
                 }
                 Sent::Queued => {
-                    reached += 1;
                     waiting += 1;
                     let waits = conn.queued() - before;
                     written += bytes.len() - waits;
                     queued += waits;
-                    conn.note_queueing(before, self.now);
+                    conn.note_queueing(before, now);
                 }
                 sent => {
                     // It is still in the list that is being walked: it leaves after the walk.
                     conn.after_flush = AfterFlush::Free;
                     failed.push((token as usize, sent));
+                    lost += 1;
+                    closed_slow += u64::from(sent == Sent::Full);
                 }
             }
         }
-        let gauges = self.gauges();
-        Gauges::add(&gauges.delivered, count * reached);
+        let gauges = gauges_of(&self.service, self.id);
+        let fates = Fates {
+            written: count * all,
+            queued: count * waiting,
+            lost: count * lost,
+            closed_slow,
+            ..Fates::default()
+        };
+        fates.enter(channel.account(self.id));
+        fates.enter(&gauges.messages);
+        Gauges::add(&gauges.delivered, count * (all + waiting));
         Gauges::add(&gauges.bytes_out, written as u64);
         Gauges::add(&gauges.queued_bytes, queued as u64);
-        Counts { reached, queued: waiting, dropped: tokens.len() as u64 - reached }
+        Counts { reached: all + waiting, queued: waiting, dropped: lost }
     }
 
     /// Tells a deleted channel's subscribers, who have got everything that came before.

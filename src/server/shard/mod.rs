@@ -17,7 +17,9 @@ mod fanout;
 mod http;
 mod late;
 mod ledger;
+mod overload;
 mod peer;
+mod queue;
 mod resume;
 mod spin;
 mod stream;
@@ -123,6 +125,8 @@ pub(super) struct Shard {
     catching: HashMap<usize, Vec<CatchUp>>,
     /// Those of them whose sockets have taken what they were sent.
     hungry: Vec<usize>,
+    /// Messages that policies kept from connections without a name, by socket.
+    dropped: HashMap<u32, u64>,
     /// A connection was not read because its handler is busy.
     held_back: bool,
     /// For all connections that agreed on compression; their state is made when it is first used.
@@ -176,6 +180,7 @@ impl Shard {
             next_ticket: 0,
             catching: HashMap::new(),
             hungry: Vec::new(),
+            dropped: HashMap::new(),
             held_back: false,
             deflater: Deflater::default(),
             inflater: Inflater::default(),
@@ -364,7 +369,8 @@ impl Shard {
         if conn.dead || before == 0 {
             return;
         }
-        let sent = conn.flush();
+        let (service, id) = (&self.service, self.id);
+        let sent = conn.flush(|tag| overload::book_written(service, id, tag));
         let written = (before - conn.queued()) as u64;
         let now = self.now;
         if written > 0
@@ -430,6 +436,7 @@ impl Shard {
     fn send_own(&mut self, token: usize, bytes: &[u8]) {
         let max_queue = self.options.queue_bytes;
         let Some(conn) = self.conns.get_mut(token) else { return };
+        let max_queue = max_queue + conn.margin();
         let before = conn.queued();
         let sent = conn.send_own(bytes, max_queue);
         self.after_send(token, sent, before, bytes.len());
@@ -439,6 +446,7 @@ impl Shard {
     fn send_shared(&mut self, token: usize, bytes: &Bytes) {
         let max_queue = self.options.queue_bytes;
         let Some(conn) = self.conns.get_mut(token) else { return };
+        let max_queue = max_queue + conn.margin();
         let before = conn.queued();
         let sent = conn.send(bytes, max_queue);
         self.after_send(token, sent, before, bytes.len());
@@ -486,7 +494,10 @@ impl Shard {
                     peer.drop_pending();
                 }
                 let before = conn.queued();
-                conn.drop_whole_frames();
+                let (service, id) = (&self.service, self.id);
+                conn.drop_whole_frames(|tag, written| {
+                    overload::book_gone(service, id, tag, written);
+                });
                 let dropped = (before - conn.queued()) as u64;
                 Gauges::sub(&gauges_of(&self.service, self.id).queued_bytes, dropped);
                 self.close_websocket(token, close::TOO_SLOW, "reader is too slow");
@@ -512,12 +523,19 @@ impl Shard {
     fn free_dead(&mut self) {
         while let Some(token) = self.dead.pop() {
             let Some(conn) = self.conns.try_remove(token) else { continue };
-            let gauges = gauges_of(&self.service, self.id);
-            Gauges::sub(&gauges.queued_bytes, conn.queued() as u64);
-            Gauges::sub(&gauges.connections, 1);
             self.ledger.forget(token, self.service.gate(), self.now);
-            self.service.release(conn.admission());
+            self.dropped.remove(&(token as u32));
+            self.forget(conn);
         }
+    }
+
+    /// Counts a connection out that is no more.
+    fn forget(&self, mut conn: Conn) {
+        let gauges = gauges_of(&self.service, self.id);
+        Gauges::sub(&gauges.queued_bytes, conn.queued() as u64);
+        conn.drop_all(|tag, written| overload::book_gone(&self.service, self.id, tag, written));
+        Gauges::sub(&gauges.connections, 1);
+        self.service.release(conn.admission());
     }
 
     fn gauges(&self) -> &Gauges {

@@ -167,7 +167,8 @@ impl Shard {
             _ => return None,
         };
         // Without a reply nobody is told.
-        let options = PublishOptions { key, counts: counts && request.id != 0 };
+        let counts = counts && request.id != 0;
+        let options = PublishOptions { key, counts, ..PublishOptions::default() };
         let number = channel.id();
         let later = || -> Done {
             let mut teller = Teller {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::Shard;
 use super::conn::{Conn, Lane};
+use super::overload::Policy;
 use super::resume::CatchUp;
 use crate::hub::{Channel, Connection, Gauges, Item, NO_SLOT, Start};
 use crate::wire::websocket::Message;
@@ -15,6 +16,8 @@ use crate::wire::{Dialect, Position};
 #[derive(Debug)]
 pub(super) struct Local {
     pub channel: Arc<Channel>,
+    /// What the channel does about subscribers that do not keep up, unless it is the ordinary.
+    pub policy: Option<Policy>,
     /// Messages of this round, in order.
     pub pending: Vec<(u64, Message)>,
     /// While there are any: which of the round's channels this was, by their first messages.
@@ -97,6 +100,7 @@ impl List {
 impl Local {
     fn new(channel: Arc<Channel>) -> Self {
         Self {
+            policy: Policy::of(channel.config()),
             channel,
             pending: Vec::new(),
             turn: 0,
@@ -160,18 +164,6 @@ impl Local {
             let (list, deflate) = if bit < LISTS { (bit, false) } else { (bit - LISTS, true) };
             Some((*List::ALL.get(list)?, deflate))
         })
-    }
-
-    /// Lends a list out; nobody may be added or removed until it is given back.
-    pub fn lend(&mut self, list: List, deflate: bool) -> Vec<u32> {
-        self.tokens_mut(list, deflate).map(std::mem::take).unwrap_or_default()
-    }
-
-    /// Takes a lent list back.
-    pub fn give_back(&mut self, list: List, deflate: bool, tokens: Vec<u32>) {
-        if let Some(place) = self.tokens_mut(list, deflate) {
-            *place = tokens;
-        }
     }
 
     fn subscribers(&self) -> usize {

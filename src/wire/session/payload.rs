@@ -140,6 +140,9 @@ pub struct Publish<'a> {
     /// The key under which it is published once.
     #[serde(borrow)]
     pub key: Option<Text<'a>>,
+    /// What it is the latest value of, in a channel that keeps no other.
+    #[serde(borrow, default)]
+    pub conflate: Option<Text<'a>>,
     /// Whether the response tells whom it reached.
     #[serde(default)]
     pub result: bool,

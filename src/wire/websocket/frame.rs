@@ -36,6 +36,8 @@ struct Shared {
 pub struct Extras {
     /// Who counts the subscribers that it reaches.
     pub tally: Option<Tally>,
+    /// What it is the latest value of, for channels that keep no other.
+    pub conflation: Option<Arc<str>>,
 }
 
 impl Message {
@@ -64,6 +66,11 @@ impl Message {
     /// The payload alone.
     pub fn payload(&self) -> &[u8] {
         &self.frame[usize::from(self.header)..]
+    }
+
+    /// What it is the latest value of, for channels that keep no other.
+    pub fn conflation(&self) -> Option<&Arc<str>> {
+        self.shared.as_ref()?.extras.conflation.as_ref()
     }
 
     /// Text or binary.
@@ -194,6 +201,19 @@ pub fn frame_end(frames: &[u8], at: usize) -> usize {
     start.min(frames.len())
 }
 
+/// How many of `frames`, whole server frames one after the other, end at or before byte `at`.
+pub fn frames_before(frames: &[u8], at: usize) -> u32 {
+    let (mut end, mut count) = (0_usize, 0);
+    while let Some((size, payload)) = frames.get(end..).and_then(frame_size) {
+        end = end.saturating_add(size).saturating_add(payload);
+        if end > at {
+            break;
+        }
+        count += 1;
+    }
+    count
+}
+
 fn frame_size(frame: &[u8]) -> Option<(usize, usize)> {
     match frame.get(1)? & 0x7f {
         126 => Some((4, usize::from(u16::from_be_bytes(frame.get(2..4)?.try_into().ok()?)))),
@@ -222,6 +242,21 @@ mod tests {
             assert_eq!(message.frame()[..header.len()], header);
             assert_eq!(message.payload().len(), len);
         }
+    }
+
+    #[test]
+    fn frames_are_counted_when_they_are_whole() {
+        let mut frames = Vec::new();
+        for len in [0, 200, 70_000] {
+            Message::append(&mut frames, MessageKind::Binary, &[&vec![0; len]]);
+        }
+        let ends = [2, 2 + 204, 2 + 204 + 70_010];
+        for (at, count) in
+            [(0, 0), (1, 0), (ends[0], 1), (ends[1] - 1, 1), (ends[1], 2), (ends[2], 3)]
+        {
+            assert_eq!(frames_before(&frames, at), count, "at {at}");
+        }
+        assert_eq!(frames_before(&[], 0), 0);
     }
 
     #[test]

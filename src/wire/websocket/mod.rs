@@ -17,7 +17,7 @@ pub(crate) use extension::is_token_byte;
 pub use extension::{Agreement, DEFLATE_OFFER, Malformed, accept_deflate, is_deflate_answer};
 pub use frame::{
     DEFLATED_FORMS, Extras, Message, close_frame, deflated_frame, frame_end, frame_payload,
-    pong_frame,
+    frames_before, pong_frame,
 };
 
 use base64::Engine;

@@ -184,7 +184,7 @@ impl<'a> Asked<'a> {
     }
 
     fn publish(&self) -> Answer {
-        let Publish { channel, message, encoding, key, result } = self.read()?;
+        let Publish { channel, message, encoding, key, conflate, result } = self.read()?;
         let (kind, bytes);
         let payload = match encoding {
             Encoding::Text => {
@@ -203,7 +203,7 @@ impl<'a> Asked<'a> {
         let found = self.service.check(kind, payload).and_then(|()| self.service.find(&channel));
         let channel = found.map_err(failed)?;
         let key = key.as_ref().map(|key| key.as_bytes());
-        let options = PublishOptions { key, counts: result };
+        let options = PublishOptions { key, conflate: conflate.as_deref(), counts: result };
         let message = Message::new(kind, payload);
         let report = self.service.publish_asking(&channel, &message, options, || self.later());
         match report {
