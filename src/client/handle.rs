@@ -18,9 +18,7 @@ use super::runtime::{self, Closable, Runtime};
 use super::session::Session;
 use super::state::lock;
 use super::wake::Wake;
-use super::{
-    Client, ClientCounters, ClientOptions, ClientState, Delivery, PublishVia, Subscription, role,
-};
+use super::{Client, ClientCounters, ClientOptions, ClientState, PublishVia, role};
 use crate::wire::stream::{Op, Request, encode_request};
 use crate::wire::{MessageKind, Position, name};
 use crate::{Error, ErrorKind, Result, fork};
@@ -33,13 +31,18 @@ pub(crate) struct Shared {
     /// Wakes the connection's task.
     pub(crate) wake: Arc<Wake>,
     /// The program closed the handle.
-    closing: AtomicBool,
-    outbox: Mutex<Outbox>,
+    pub(super) closing: AtomicBool,
+    pub(super) outbox: Mutex<Outbox>,
     status: Mutex<Status>,
     status_changed: Condvar,
     /// Every subscription, so that `close` ends them on the caller's thread.
-    inboxes: Mutex<Vec<Weak<Inbox>>>,
-    pub(crate) tally: Tally,
+    pub(super) inboxes: Mutex<Vec<Weak<Inbox>>>,
+    /// The connections of subscriptions that have one of their own; see the room `subscribe`.
+    pub(super) asides: Mutex<Vec<Weak<Shared>>>,
+    /// This is such a connection: it ends with its subscription.
+    pub(super) is_aside: bool,
+    /// One for the handle and its asides.
+    pub(crate) tally: Arc<Tally>,
     next_id: AtomicU32,
     http: OnceLock<Http>,
 }
@@ -48,12 +51,12 @@ pub(crate) struct Shared {
 /// be seen by all three queues in one step, and a full send queue first forgets the publications that
 /// nobody waits for any longer, which are in its middle.
 #[derive(Default)]
-struct Outbox {
+pub(super) struct Outbox {
     /// The task has ended: nothing is taken any more.
-    ended: bool,
+    pub(super) ended: bool,
     requests: VecDeque<Outgoing>,
-    joins: VecDeque<Join>,
-    leaving: VecDeque<Arc<Inbox>>,
+    pub(super) joins: VecDeque<Join>,
+    pub(super) leaving: VecDeque<Arc<Inbox>>,
 }
 
 /// A publication on its way out.
@@ -68,6 +71,8 @@ pub(crate) struct Outgoing {
 pub(crate) struct Join {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) promise: Arc<Promise<Result<()>>>,
+    /// What the program has already.
+    pub(crate) since: Option<Position>,
 }
 
 #[derive(Debug)]
@@ -125,25 +130,7 @@ impl Client {
     pub(super) fn start(host: &str, options: ClientOptions) -> Result<Self> {
         let generation = fork::generation();
         let target = Target::new(Host::parse(host)?, &options)?;
-        let runtime = runtime::current()?;
-        let shared = Arc::new(Shared {
-            target,
-            options,
-            runtime: runtime.clone(),
-            wake: Arc::default(),
-            closing: AtomicBool::new(false),
-            outbox: Mutex::default(),
-            status: Mutex::new(Status { state: ClientState::Connecting, last_error: None }),
-            status_changed: Condvar::new(),
-            inboxes: Mutex::default(),
-            tally: Tally::default(),
-            next_id: AtomicU32::new(1),
-            http: OnceLock::new(),
-        });
-        let closable: Arc<dyn Closable> = shared.clone();
-        runtime.register(Arc::downgrade(&closable));
-        let session = Session::new(shared.clone());
-        runtime.spawn(connection::run(shared.clone(), session))?;
+        let shared = Shared::start(target, options, runtime::current()?, Arc::default(), false)?;
         Ok(Self { owner: Arc::new(Owner { generation, shared: Some(shared) }) })
     }
 
@@ -164,6 +151,8 @@ impl Closable for Shared {
         for inbox in inboxes.iter().filter_map(Weak::upgrade) {
             inbox.close();
         }
+        let asides = std::mem::take(&mut *lock(&self.asides));
+        asides.iter().filter_map(Weak::upgrade).for_each(|aside| aside.close());
         self.set_state(ClientState::Closed);
         if let Some(http) = self.http.get() {
             http.close();
@@ -173,6 +162,37 @@ impl Closable for Shared {
 }
 
 impl Shared {
+    /// A connection and its task.
+    pub(super) fn start(
+        target: Target,
+        options: ClientOptions,
+        runtime: Arc<Runtime>,
+        tally: Arc<Tally>,
+        is_aside: bool,
+    ) -> Result<Arc<Self>> {
+        let shared = Arc::new(Self {
+            target,
+            options,
+            runtime,
+            wake: Arc::default(),
+            closing: AtomicBool::new(false),
+            outbox: Mutex::default(),
+            status: Mutex::new(Status { state: ClientState::Connecting, last_error: None }),
+            status_changed: Condvar::new(),
+            inboxes: Mutex::default(),
+            asides: Mutex::default(),
+            is_aside,
+            tally,
+            next_id: AtomicU32::new(1),
+            http: OnceLock::new(),
+        });
+        let closable: Arc<dyn Closable> = shared.clone();
+        shared.runtime.register(Arc::downgrade(&closable));
+        let session = Session::new(shared.clone());
+        shared.runtime.spawn(connection::run(shared.clone(), session))?;
+        Ok(shared)
+    }
+
     fn host(&self) -> &Host {
         &self.target.host
     }
@@ -181,7 +201,7 @@ impl Shared {
         self.closing.load(Ordering::Acquire)
     }
 
-    fn closed(&self) -> Error {
+    pub(super) fn closed(&self) -> Error {
         let why = lock(&self.status).last_error.clone().filter(|_| !self.is_closing());
         Error::new(ErrorKind::Closed, format!("the client is closed{}", cause(why.as_ref())))
     }
@@ -320,7 +340,7 @@ impl Shared {
     }
 
     /// A time limit passed; why, if the connection is to blame.
-    fn late(&self, what: &str, limit: Duration) -> Error {
+    pub(super) fn late(&self, what: &str, limit: Duration) -> Error {
         let cause = cause(self.cause().filter(|_| !self.is_connected()).as_ref());
         let limit = limit.as_millis();
         Error::new(ErrorKind::Timeout, format!("{what} within {limit} ms{cause}"))
@@ -373,65 +393,6 @@ impl Shared {
             0 => self.next_id.fetch_add(1, Ordering::Relaxed),
             id => id,
         }
-    }
-
-    pub(super) fn subscribe(
-        self: &Arc<Self>,
-        channel: &str,
-        delivery: Delivery,
-    ) -> Result<Subscription> {
-        name::validate(channel)
-            .and_then(|()| role::refuse_on_io("subscribe"))
-            .map_err(|error| self.cannot("subscribe to", channel, error))?;
-        let dropped = self.tally.dropped.clone();
-        let (inbox, callback) =
-            Inbox::new(channel.into(), delivery, self.options.bounds(), self.wake.clone(), dropped);
-        let live = self.join(&inbox).and_then(|promise| {
-            let limit = self.options.request_timeout;
-            promise.wait(limit).unwrap_or_else(|| Err(self.late("not live", limit)))
-        });
-        let live = live.and_then(|()| match callback {
-            Some(callback) => inbox.start(callback, &self.runtime),
-            None => Ok(()),
-        });
-        match live {
-            Ok(()) => Ok(Subscription::new(inbox, self.clone())),
-            Err(error) => {
-                inbox.dismiss();
-                self.leave(&inbox);
-                Err(self.cannot("subscribe to", channel, error))
-            }
-        }
-    }
-
-    fn join(&self, inbox: &Arc<Inbox>) -> Result<Arc<Promise<Result<()>>>> {
-        let promise = Arc::new(Promise::new());
-        let mut inboxes = lock(&self.inboxes);
-        if inboxes.len() == inboxes.capacity() {
-            inboxes.retain(|inbox| inbox.strong_count() > 0);
-        }
-        inboxes.push(Arc::downgrade(inbox));
-        drop(inboxes);
-        let mut outbox = lock(&self.outbox);
-        // Checked after the inbox is known to `close`: one of the two sees the other.
-        if outbox.ended || self.is_closing() {
-            drop(outbox);
-            return Err(self.closed());
-        }
-        outbox.joins.push_back(Join { inbox: inbox.clone(), promise: promise.clone() });
-        drop(outbox);
-        self.wake.wake();
-        Ok(promise)
-    }
-
-    /// Tells the connection's task that an inbox was closed. Once per inbox.
-    pub(crate) fn leave(&self, inbox: &Arc<Inbox>) {
-        let mut outbox = lock(&self.outbox);
-        if !outbox.ended {
-            outbox.leaving.push_back(inbox.clone());
-        }
-        drop(outbox);
-        self.wake.wake();
     }
 
     /// The next publication to write that somebody still wants.

@@ -182,6 +182,7 @@ impl Listener {
                             data,
                             message_kind,
                             position: Position::default(),
+                            recovered: None,
                         };
                         // A listener's options never block, so that never gives it back.
                         if let Offer::Full(event) = self.inbox.offer(event) {

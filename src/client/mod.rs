@@ -6,8 +6,8 @@
 //! socket with a callback has a delivery thread of its own. Nothing runs before the first use.
 //!
 //! The rooms: `host` and `url` (addresses), `http` and `transport` (one-shot calls), `tls`, `link`
-//! (one connection), `listener`, `connection` and `session` (a handle's task), `handle` and
-//! `subscription` (their users' side), `socket` (one WebSocket to any server), `inbox` and `queue`
+//! (one connection), `listener`, `connection`, `session` and `topic` (a handle's task), `handle`,
+//! `subscribe` and `subscription` (their users' side), `socket` (one WebSocket to any server), `inbox` and `queue`
 //! (from the I/O thread to the program), `runtime`, `state` and `role` (threads, process, who waits
 //! for whom).
 //!
@@ -34,8 +34,10 @@ mod runtime;
 mod session;
 mod socket;
 mod state;
+mod subscribe;
 mod subscription;
 mod tls;
+mod topic;
 mod transport;
 mod url;
 mod wake;
@@ -66,8 +68,11 @@ pub struct Event {
     /// Of a message: text or binary. Text otherwise.
     pub message_kind: MessageKind,
     /// Of a message: its place in the channel, zeros where the dialect does not carry it. Of
-    /// `Connected`: the place of the last message before the subscription.
+    /// `Connected`: the place behind which the messages that follow begin.
     pub position: Position,
+    /// Of `Connected`, when the subscription continues from a position, after a reconnection or one
+    /// of the program's own: whether nothing was missed since. Otherwise `None`.
+    pub recovered: Option<bool>,
 }
 
 impl Event {
@@ -79,6 +84,7 @@ impl Event {
             data: Bytes::copy_from_slice(text.as_bytes()),
             message_kind: MessageKind::Text,
             position,
+            recovered: None,
         }
     }
 }
@@ -201,12 +207,31 @@ impl Client {
     /// was never called and is dropped. Subscriptions of one handle to one channel share what the
     /// server sends. `WouldDeadlock` in an inline callback.
     ///
-    /// After a reconnection the subscription gets `Connected` again, with the position of the last
-    /// message that it can have missed; if the channel is gone, it gets an `Error`, and is tried
-    /// again after each `reconnect_max`. When the channel is deleted while it is subscribed to, it
-    /// ends with `Closed`.
+    /// After a reconnection the subscription goes on behind the last message that the handle
+    /// received of the channel. It gets `Connected` again, with [`Event::recovered`]: true when what
+    /// was missed follows, each message once and in order, which takes a channel that keeps a
+    /// history; false when some of it is lost, and then the event's position tells where it goes on.
+    /// If the channel is gone, it gets an `Error`, and is tried again after each `reconnect_max`.
+    /// When the channel is deleted while it is subscribed to, it ends with `Closed`.
     pub fn subscribe(&self, channel: &str, delivery: Delivery) -> Result<Subscription> {
-        self.shared()?.subscribe(channel, delivery)
+        self.shared()?.subscribe(channel, None, delivery)
+    }
+
+    /// Subscribes like [`Client::subscribe`], and first gets what was published behind `since`, the
+    /// position of the last message that the program has. The first event, `Connected`, tells by
+    /// [`Event::recovered`] whether all of that follows.
+    ///
+    /// If the handle is subscribed to the channel already, the new subscription has a connection of
+    /// its own until it is closed, so that neither disturbs the other. (Who joins the other way
+    /// round, with [`Client::subscribe`] while another subscription of the handle still catches up,
+    /// gets the rest of that as well; the position of its `Connected` tells.)
+    pub fn subscribe_since(
+        &self,
+        channel: &str,
+        since: Position,
+        delivery: Delivery,
+    ) -> Result<Subscription> {
+        self.shared()?.subscribe(channel, Some(since), delivery)
     }
 
     /// The newest failure of the handle's background work, if there was one.

@@ -372,6 +372,7 @@ mod tests {
             data: Bytes::copy_from_slice(text.as_bytes()),
             message_kind: MessageKind::Text,
             position: Position::default(),
+            recovered: None,
         }
     }
 

@@ -19,6 +19,7 @@ use super::inbox::Inbox;
 use super::link::{Link, Lost};
 use super::promise::Promise;
 use super::queue::Offer;
+use super::topic::Topic;
 use super::{ClientState, Event, EventKind};
 use crate::wire::stream::{MESSAGE_HEADER, Op, Packet, Reply, decode_packet};
 use crate::wire::{MessageKind, Position, close};
@@ -46,19 +47,6 @@ pub(crate) struct Session {
     retry: Option<Pin<Box<Sleep>>>,
     /// Why the session ends.
     error: Option<Error>,
-}
-
-/// One channel and everybody in this handle who receives it.
-struct Topic {
-    name: Arc<str>,
-    members: Vec<Arc<Inbox>>,
-    joining: Vec<Join>,
-    number: Option<u64>,
-    /// The last message seen.
-    position: Position,
-    asked: bool,
-    /// The channel was gone after a reconnection; it is asked for again then.
-    retry_at: Option<Instant>,
 }
 
 enum Open {
@@ -123,7 +111,7 @@ impl Session {
             inbox.force(event);
         }
         for (_, topic) in &mut self.topics {
-            (topic.number, topic.asked, topic.retry_at) = (None, false, None);
+            topic.disconnected();
         }
         let mut open: Vec<_> = self.open.drain().filter_map(|(_, open)| open.publish()).collect();
         if lost.is_too_big() {
@@ -289,14 +277,15 @@ impl Session {
         else {
             return;
         };
-        topic.position.offset = offset;
+        let Some(position) = topic.advance(offset) else { return };
         self.shared.tally.received.fetch_add(1, Ordering::Relaxed);
         let event = Event {
             kind: EventKind::Message,
             channel: topic.name.clone(),
             data,
             message_kind: kind,
-            position: topic.position,
+            position,
+            recovered: None,
         };
         for inbox in &topic.members {
             if let Offer::Full(event) = inbox.offer(event.clone()) {
@@ -328,6 +317,14 @@ impl Session {
         let error = (reply.status != 0).then(|| refusal(reply));
         let Some(topic) = self.topics.get_mut(key) else { return };
         topic.asked = false;
+        if std::mem::take(&mut topic.starts_over) {
+            // The answer is to a subscription that everybody has left; see `join`.
+            if error.is_none() {
+                let id = self.shared.new_id();
+                self.control.push_back(packet(id, &topic.name, Op::Unsubscribe));
+            }
+            return self.ask(key);
+        }
         let joining = std::mem::take(&mut topic.joining);
         if let Some(error) = error {
             for join in joining {
@@ -345,14 +342,11 @@ impl Session {
             self.arm_retry();
             return;
         }
-        topic.number = Some(reply.channel);
-        topic.position = reply.position;
         self.numbers.insert(reply.channel, key);
-        for inbox in &topic.members {
-            inbox.offer(inbox.notice(EventKind::Connected, "", reply.position));
-        }
+        topic.live(reply.channel, reply.position, reply.recovered);
         for join in joining {
-            topic.admit(join);
+            let recovered = join.since.map(|_| reply.recovered);
+            topic.admit(join, recovered);
         }
         if topic.members.is_empty() {
             self.leave_topic(key);
@@ -361,30 +355,39 @@ impl Session {
 
     fn take_changes(&mut self) {
         let (joins, leaving) = self.shared.take_changes();
-        for join in joins {
-            self.join(join);
-        }
         for inbox in leaving {
             self.leave(&inbox);
+        }
+        for join in joins {
+            self.join(join);
         }
     }
 
     fn join(&mut self, join: Join) {
         let name = join.inbox.channel().clone();
-        let key = *self.names.entry(name).or_insert_with_key(|name| {
-            self.topics.insert(Topic {
-                name: name.clone(),
-                members: Vec::new(),
-                joining: Vec::new(),
-                number: None,
-                position: Position::default(),
-                asked: false,
-                retry_at: None,
-            })
+        let mut known = self.names.get(&name).copied();
+        // A position of its own is no business of those who receive the channel already: the handle
+        // sends such a subscription elsewhere. Those who are left here have been closed.
+        if join.since.is_some()
+            && let Some(key) = known
+            && let Some(topic) = self.topics.get_mut(key)
+        {
+            if topic.asked {
+                topic.starts_over = true;
+                topic.position = join.since;
+            } else {
+                self.leave_topic(key);
+                known = None;
+            }
+        }
+        let key = known.unwrap_or_else(|| {
+            let key = self.topics.insert(Topic::new(name.clone(), join.since));
+            self.names.insert(name, key);
+            key
         });
         let Some(topic) = self.topics.get_mut(key) else { return };
         if topic.number.is_some() {
-            return topic.admit(join);
+            return topic.admit(join, None);
         }
         topic.joining.push(join);
         self.ask(key);
@@ -414,7 +417,8 @@ impl Session {
         topic.retry_at = None;
         let id = self.shared.new_id();
         self.open.insert(id, Open::Subscribe(key));
-        self.control.push_back(packet(id, &topic.name, Op::Subscribe));
+        let op = topic.position.map_or(Op::Subscribe, Op::Resume);
+        self.control.push_back(packet(id, &topic.name, op));
     }
 
     fn leave_topic(&mut self, key: usize) {
@@ -482,17 +486,6 @@ fn refusal(reply: &Reply<'_>) -> Error {
         _ => ErrorKind::Refused,
     };
     Error::new(kind, format!("the server answered {}: {}", reply.status, reply.error))
-}
-
-impl Topic {
-    /// Makes a subscription live, unless its caller gave up.
-    fn admit(&mut self, join: Join) {
-        if join.promise.give(Ok(())) {
-            let inbox = join.inbox;
-            inbox.offer(inbox.notice(EventKind::Connected, "", self.position));
-            self.members.push(inbox);
-        }
-    }
 }
 
 /// The end, also when the runtime drops the task: everybody who waits is told, every subscription

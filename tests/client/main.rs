@@ -12,6 +12,7 @@ mod packet;
 mod peer;
 mod poll_fd;
 mod reentrancy;
+mod resume;
 mod server;
 mod socket;
 mod terminator;
