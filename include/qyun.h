@@ -305,7 +305,10 @@ typedef void (*qy_drop_callback)(void *user_data);
  * ```
  */
 
-/** The subscription is live, for the first time or again after a reconnection. No data. */
+/**
+ * The subscription is live, for the first time or again after a reconnection. No data, unless
+ * messages were missed that could not be had any more: then it is a text that says where it goes on.
+ */
 #define QY_EVENT_CONNECTED 1
 
 /** A message. */
@@ -348,8 +351,9 @@ qy_status qy_send_message(const char *host, const char *channel, const char *mes
 
 /**
  * Listens to `channel` until qy_stop_listening or qy_shutdown. Returns when the subscription is
- * live: what is sent from then on arrives. A lost connection is restored, with a
- * QY_EVENT_ERROR and a QY_EVENT_CONNECTED between.
+ * live: what is sent from then on arrives. A lost connection is restored, with a QY_EVENT_ERROR and
+ * a QY_EVENT_CONNECTED between; what was sent meanwhile arrives then, if the channel keeps a history
+ * that reaches so far, and otherwise the data of QY_EVENT_CONNECTED says that something was missed.
  *
  * The calls come from a delivery thread, one at a time; the thread that called this function may
  * end. `user_data` stays the caller's and must live until QY_EVENT_CLOSED. When the function
@@ -2408,6 +2412,11 @@ void qy_client_free(qy_client *client);
  * or any framework. What waits is bounded by the option `queue_messages`, the option `overflow`
  * says what happens beyond it, and what is dropped is counted.
  *
+ * A subscription continues by itself when its connection was lost: QY_EVENT_CONNECTED says by
+ * `recovered` whether everything that was missed follows. A program that keeps the position of the
+ * last message it has seen continues the same way when it is started again, with
+ * qy_client_subscribe_since.
+ *
  * ```c
  * #include <qyun.h>
  * #include <poll.h>
@@ -2465,8 +2474,9 @@ typedef struct qy_event {
   /** Its length in bytes. */
   size_t channel_len;
   /**
-   * The message, or for QY_EVENT_CLOSED and QY_EVENT_ERROR a text that says why. Not
-   * NUL-terminated, never NULL.
+   * The message, or for QY_EVENT_CLOSED and QY_EVENT_ERROR a text that says why, and for
+   * QY_EVENT_CONNECTED one that says what was missed, if anything was. Not NUL-terminated, never
+   * NULL.
    */
   const void *data;
   /** Its length in bytes. */
@@ -2475,9 +2485,16 @@ typedef struct qy_event {
   uint64_t epoch;
   /**
    * Of a message: its number in the channel; 0 where the server does not tell. Of
-   * QY_EVENT_CONNECTED: that of the last message before the subscription.
+   * QY_EVENT_CONNECTED: the number behind which the messages that follow begin.
    */
   uint64_t offset;
+  /**
+   * Of QY_EVENT_CONNECTED, when the subscription continues from a position, after a reconnection
+   * or by qy_client_subscribe_since: 1 when nothing was missed since, and what was published
+   * meanwhile follows; 0 when some of it is lost, and `offset` tells where it goes on. Otherwise
+   * -1.
+   */
+  int32_t recovered;
 } qy_event;
 
 /** Receives one event; it is valid until the call returns. */
@@ -2505,6 +2522,29 @@ qy_status qy_client_subscribe(qy_client *client,
                               void *user_data,
                               qy_drop_callback drop,
                               qy_subscription **out);
+
+/**
+ * Subscribes like qy_client_subscribe, and first brings what was published behind `since`: the
+ * `epoch` and `offset` of the last message that the program has. The first event,
+ * QY_EVENT_CONNECTED, says by `recovered` whether all of it follows; for that the channel has to keep
+ * a history.
+ *
+ * When the client is subscribed to the channel already, the new subscription has a connection of its
+ * own, until it is closed, so that neither disturbs the other.
+ *
+ * Threads: any. Blocks: until the subscription is live, at most `request_timeout_ms`. In callbacks:
+ * yes, but not on the I/O thread (QY_DELIVER_INLINE).
+ * Errors: as qy_client_subscribe; QY_ERR_INVALID_ARGUMENT also for a `struct_size` of `since` that
+ * cannot be.
+ */
+qy_status qy_client_subscribe_since(qy_client *client,
+                                    const char *channel,
+                                    const qy_position *since,
+                                    int32_t delivery,
+                                    qy_event_callback callback,
+                                    void *user_data,
+                                    qy_drop_callback drop,
+                                    qy_subscription **out);
 
 /**
  * Takes one event as a batch of one, to be freed with qy_batch_free. A `timeout_ms` of 0 does not

@@ -609,7 +609,15 @@ class event {
   std::string_view data() const noexcept {
     return {static_cast<const char*>(raw_->data), raw_->len};
   }
+  /// Of a message its place; of event_type::connected the place behind which what follows begins.
   position at() const noexcept { return {raw_->epoch, raw_->offset}; }
+  /// Of event_type::connected, when the subscription continues from a position: whether nothing was
+  /// missed since. Nothing otherwise.
+  std::optional<bool> recovered() const noexcept {
+    constexpr std::size_t end = offsetof(qy_event, recovered) + sizeof raw_->recovered;
+    if (raw_->struct_size < end || raw_->recovered < 0) return std::nullopt;
+    return raw_->recovered != 0;
+  }
 
  private:
   const qy_event* raw_;
@@ -899,6 +907,32 @@ class client {
     return detail::take(try_subscribe(channel, std::move(fn), where));
   }
 
+  /// Subscribes as above, and first brings what was published behind `since`, the position of the
+  /// last message that the program has; event::recovered() of the first event says whether it could.
+  result<subscription> try_subscribe_since(std::string_view channel,
+                                           position since) const noexcept {
+    return subscribe_with(channel, delivery::thread, nullptr, nullptr, nullptr, &since);
+  }
+  outcome<subscription> subscribe_since(std::string_view channel, position since) const {
+    return detail::take(try_subscribe_since(channel, since));
+  }
+  template <class Fn>
+  result<subscription> try_subscribe_since(std::string_view channel, position since, Fn fn,
+                                           delivery where = delivery::thread) const noexcept {
+    static_assert(std::is_invocable_v<Fn&, const event&>,
+                  "the callback takes one const qyun::event&");
+    using box = detail::callable<Fn>;
+    const auto call = [](const qy_event* raw, void* self) {
+      detail::guarded([&] { static_cast<box*>(self)->fn(event(*raw)); });
+    };
+    return subscribe_with(channel, where, call, new box{std::move(fn)}, &box::drop, &since);
+  }
+  template <class Fn>
+  outcome<subscription> subscribe_since(std::string_view channel, position since, Fn fn,
+                                        delivery where = delivery::thread) const {
+    return detail::take(try_subscribe_since(channel, since, std::move(fn), where));
+  }
+
   /// Closes it and its subscriptions; never waits; from anywhere, and again.
   result<void> try_close() const noexcept { return status::of(qy_client_close(get())); }
   outcome<void> close() const { return detail::take(try_close()); }
@@ -929,8 +963,8 @@ class client {
 
   // From the call of the C function on, `data` belongs to the library, which drops it once.
   result<subscription> subscribe_with(std::string_view channel, delivery where,
-                                      qy_event_callback call, void* data,
-                                      qy_drop_callback drop) const noexcept {
+                                      qy_event_callback call, void* data, qy_drop_callback drop,
+                                      const position* since = nullptr) const noexcept {
     const detail::c_string text(channel);
     if (!text.whole()) {
       if (drop) drop(data);
@@ -938,8 +972,13 @@ class client {
     }
     subscription made(call != nullptr);
     qy_subscription* raw = nullptr;
-    const qy_status code = qy_client_subscribe(
-        get(), text.get(), static_cast<std::int32_t>(where), call, data, drop, &raw);
+    const auto how = static_cast<std::int32_t>(where);
+    qy_position from{};
+    from.struct_size = sizeof from;
+    if (since) from.epoch = since->epoch, from.offset = since->offset;
+    const qy_status code =
+        since ? qy_client_subscribe_since(get(), text.get(), &from, how, call, data, drop, &raw)
+              : qy_client_subscribe(get(), text.get(), how, call, data, drop, &raw);
     made.handle_.reset(raw);
     if (code != QY_OK) return status::of(code);
     return made;

@@ -29,7 +29,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut session: Session) {
             return;
         };
         let may_retry = match dialled {
-            Ok(mut link) => {
+            Ok((mut link, _)) => {
                 let since = Instant::now();
                 session.connected(before);
                 before = true;

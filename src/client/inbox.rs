@@ -65,6 +65,15 @@ impl Inbox {
     pub(crate) fn notice(&self, kind: EventKind, text: &str, position: Position) -> Event {
         Event::notice(kind, &self.channel, text, position)
     }
+
+    /// That this inbox's subscription is live, and goes on behind `position`.
+    pub(crate) fn connected(&self, position: Position, recovered: Option<bool>) -> Event {
+        let text = match recovered {
+            Some(false) => format!("messages were missed; it goes on behind {position}"),
+            _ => String::new(),
+        };
+        Event { recovered, ..self.notice(EventKind::Connected, &text, position) }
+    }
 }
 
 impl<E: Item> Inbox<E> {

@@ -125,16 +125,14 @@ impl Target {
         self.tls.clone()
     }
 
-    /// Connects and upgrades at `path` within the connect timeout. A refusal of the upgrade is
-    /// `ChannelNotFound` (403, 404) or `Refused`.
-    pub(crate) async fn dial(&self, path: &str) -> Result<Link> {
+    /// Connects and upgrades at `path` within the connect timeout; also what the server answered. A
+    /// refusal of the upgrade is `ChannelNotFound` (403, 404) or `Refused`.
+    pub(crate) async fn dial(&self, path: &str) -> Result<(Link, Response)> {
         let url = format!("{}{path}", self.host.ws());
-        let request = url.into_client_request().map_err(upgrade_error)?;
-        Ok(self.open(request).await?.0)
+        self.open(url.into_client_request().map_err(upgrade_error)?).await
     }
 
-    /// Connects and upgrades with `request`, as [`Target::dial`] does; also what the server
-    /// answered.
+    /// Connects and upgrades with `request`, as [`Target::dial`] does.
     pub(crate) async fn open(&self, request: Request) -> Result<(Link, Response)> {
         let limit = self.limits.connect_timeout;
         match timeout(limit, self.handshake(request)).await {

@@ -1,4 +1,7 @@
-//! `listen_channel`: one WebSocket per listener, one channel's messages as plain frames.
+//! `listen_channel`: one WebSocket per listener, one channel's messages as texts that tell their
+//! positions, so that a reconnection continues behind the last one.
+//!
+//! A server that tells no positions sends bare messages, and a reconnection to it begins anew.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -7,18 +10,20 @@ use std::sync::atomic::AtomicU64;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::time::sleep;
 
 use super::backoff::Backoff;
 use super::host::Host;
 use super::inbox::{CLOSED_BY_PROGRAM, Inbox};
 use super::link::{Link, Lost, Target};
+use super::meta::{self, Told};
 use super::promise::Promise;
 use super::queue::Offer;
 use super::runtime::{self, Closable, Runtime};
 use super::wake::Wake;
 use super::{ClientOptions, Delivery, Event, EventKind, http, role};
-use crate::wire::Position;
+use crate::wire::{MessageKind, Position, close};
 use crate::{Error, ErrorKind, Result};
 
 /// Messages handled before other connections get their turn.
@@ -36,8 +41,10 @@ pub(crate) fn listen(host: &str, channel: &str, delivery: Delivery) -> Result<()
     }
     role::refuse_on_io("listen_channel")?;
     let host = Host::parse(host)?;
-    let path = format!("/channel/listen/{}", http::segment(channel)?);
-    let options = ClientOptions::default();
+    let path = format!("/channel/listen/{}?meta=1", http::segment(channel)?);
+    let mut options = ClientOptions::default();
+    // What is around a message, and what JSON makes of it.
+    options.max_message_bytes = options.max_message_bytes.saturating_mul(6).saturating_add(1024);
     let target = Target::new(host.clone(), &options)?;
     let runtime = runtime::current()?;
     let wake = Arc::new(Wake::default());
@@ -51,6 +58,7 @@ pub(crate) fn listen(host: &str, channel: &str, delivery: Delivery) -> Result<()
         inbox: inbox.clone(),
         wake,
         live: live.clone(),
+        position: None,
         runtime: runtime.clone(),
         backoff: Backoff::new(&options),
         is_live: false,
@@ -115,6 +123,9 @@ struct Listener {
     inbox: Arc<Inbox>,
     wake: Arc<Wake>,
     live: Arc<Promise<Result<()>>>,
+    /// The last message, or where the subscription began; `None` before the first answer, and for
+    /// good with a server that tells no positions.
+    position: Option<Position>,
     runtime: Arc<Runtime>,
     backoff: Backoff,
     is_live: bool,
@@ -123,15 +134,13 @@ struct Listener {
 
 impl Listener {
     async fn run(mut self) {
-        let target = self.target.clone();
-        let path = self.path.clone();
-        let mut link = match self.unless_left(target.dial(&path)).await {
+        let (mut link, mut recovered) = match self.dial().await {
             None => return,
             Some(Err(error)) => {
                 self.live.give(Err(error));
                 return;
             }
-            Some(Ok(link)) => link,
+            Some(Ok(live)) => live,
         };
         // Before the caller learns that it is live, so that it can stop it at once.
         self.runtime.add_listener(&self.target.host, &self.inbox);
@@ -141,7 +150,7 @@ impl Listener {
         }
         loop {
             let since = Instant::now();
-            self.tell(EventKind::Connected, "");
+            self.connected(recovered);
             let Some(lost) = self.pump(&mut link).await else {
                 // The goodbye may take a moment: the callback's end does not wait for it.
                 drop(self);
@@ -153,13 +162,13 @@ impl Listener {
                 self.reason = lost.error.to_string();
                 return;
             }
-            self.tell(EventKind::Error, &text);
+            self.failed(&text);
             if since.elapsed() >= GOOD {
                 self.backoff.reset();
             }
             self.backoff.heed(&lost.reason);
-            link = match self.reconnect().await {
-                Some(link) => link,
+            (link, recovered) = match self.reconnect().await {
+                Some(live) => live,
                 None => return,
             };
         }
@@ -175,18 +184,9 @@ impl Listener {
                     return Poll::Ready(None);
                 }
                 match link.poll_next(cx) {
-                    Poll::Ready(Ok((message_kind, data))) => {
-                        let event = Event {
-                            kind: EventKind::Message,
-                            channel: self.inbox.channel().clone(),
-                            data,
-                            message_kind,
-                            position: Position::default(),
-                            recovered: None,
-                        };
-                        // A listener's options never block, so that never gives it back.
-                        if let Offer::Full(event) = self.inbox.offer(event) {
-                            self.inbox.force(event);
+                    Poll::Ready(Ok((kind, data))) => {
+                        if let Err(lost) = self.take(kind, data) {
+                            return Poll::Ready(Some(lost));
                         }
                     }
                     Poll::Ready(Err(lost)) => return Poll::Ready(Some(lost)),
@@ -207,23 +207,70 @@ impl Listener {
         .await
     }
 
-    /// Tries until it is connected again, or `None`, the program closes or the attempts are used up.
-    async fn reconnect(&mut self) -> Option<Link> {
+    /// Hands a message over, as the server tells it.
+    fn take(&mut self, kind: MessageKind, data: Bytes) -> std::result::Result<(), Lost> {
+        let (message_kind, data, position) = match &mut self.position {
+            None => (kind, data, Position::default()),
+            Some(last) => match meta::read(&data) {
+                Some(Told::Message(kind, data, position)) => {
+                    if position.epoch == last.epoch && position.offset <= last.offset {
+                        return Ok(());
+                    }
+                    *last = position;
+                    (kind, data, position)
+                }
+                Some(Told::Other) => return Ok(()),
+                None => {
+                    let text = "a text that is no message with its position";
+                    let error = Error::new(ErrorKind::Protocol, text);
+                    return Err(Lost::refused(close::PROTOCOL_ERROR, error));
+                }
+            },
+        };
+        let event = Event {
+            kind: EventKind::Message,
+            channel: self.inbox.channel().clone(),
+            data,
+            message_kind,
+            position,
+            recovered: None,
+        };
+        // A listener's options never block, so that never gives it back.
+        if let Offer::Full(event) = self.inbox.offer(event) {
+            self.inbox.force(event);
+        }
+        Ok(())
+    }
+
+    /// Connects, behind the last message if there was one; whether nothing was missed since. `None`
+    /// when the program closes.
+    async fn dial(&mut self) -> Option<Result<(Link, Option<bool>)>> {
+        let path = match self.position {
+            None => self.path.clone(),
+            Some(position) => format!("{}&since={position}", self.path),
+        };
         let target = self.target.clone();
-        let path = self.path.clone();
+        let (link, response) = match self.unless_left(target.dial(&path)).await? {
+            Ok(live) => live,
+            Err(error) => return Some(Err(error)),
+        };
+        let (position, recovered) = meta::start(&response).unzip();
+        let before = std::mem::replace(&mut self.position, position);
+        Some(Ok((link, recovered.flatten().filter(|_| before.is_some()))))
+    }
+
+    /// Tries until it is connected again, or `None`, the program closes or the attempts are used up.
+    async fn reconnect(&mut self) -> Option<(Link, Option<bool>)> {
         loop {
             let Some(delay) = self.backoff.next() else {
                 self.reason = format!("gave up connecting to {}", self.name());
                 return None;
             };
             self.unless_left(sleep(delay)).await?;
-            match self.unless_left(target.dial(&path)).await? {
-                Ok(link) => return Some(link),
+            match self.dial().await? {
+                Ok(live) => return Some(live),
                 Err(error) => {
-                    self.tell(
-                        EventKind::Error,
-                        &format!("cannot listen to {}: {error}", self.name()),
-                    );
+                    self.failed(&format!("cannot listen to {}: {error}", self.name()));
                 }
             }
         }
@@ -242,11 +289,13 @@ impl Listener {
         .await
     }
 
-    fn tell(&self, kind: EventKind, text: &str) {
-        if kind == EventKind::Error {
-            log::info!(target: "qyun::client", "{text}");
-        }
-        self.inbox.offer(self.inbox.notice(kind, text, Position::default()));
+    fn failed(&self, text: &str) {
+        log::info!(target: "qyun::client", "{text}");
+        self.inbox.offer(self.inbox.notice(EventKind::Error, text, Position::default()));
+    }
+
+    fn connected(&self, recovered: Option<bool>) {
+        self.inbox.offer(self.inbox.connected(self.position.unwrap_or_default(), recovered));
     }
 
     fn name(&self) -> String {

@@ -24,6 +24,7 @@ mod http;
 mod inbox;
 mod link;
 mod listener;
+mod meta;
 mod oneshot;
 mod options;
 mod packet;
@@ -63,7 +64,8 @@ pub struct Event {
     pub kind: EventKind,
     /// The channel's name.
     pub channel: Arc<str>,
-    /// The message; for `Closed` and `Error` a UTF-8 text that says why.
+    /// The message; for `Closed` and `Error` a UTF-8 text that says why, for `Connected` one that
+    /// says what was missed, if anything was.
     pub data: Bytes,
     /// Of a message: text or binary. Text otherwise.
     pub message_kind: MessageKind,
@@ -312,9 +314,9 @@ pub fn send_message(host: &str, channel: &str, message: &str) -> Result<()> {
 }
 
 /// Listens on a channel until [`stop_listening`] or [`shutdown`]; returns once the subscription is
-/// live, after 5 seconds at the latest. Connects again by itself: each loss and each failed attempt
-/// is an `Error`, each success a `Connected`, and a close code that means "stay away" ends it with
-/// `Closed`. On an error the function in `delivery` was never called and is dropped.
+/// live, after 5 seconds at the latest. Connects again by itself and goes on behind the last message,
+/// as [`Client::subscribe`] says: each loss and each failed attempt is an `Error`, each success a
+/// `Connected`, and a close code that means "stay away" ends it with `Closed`. On an error the function in `delivery` was never called and is dropped.
 ///
 /// `ChannelNotFound`, `InvalidArgument` ([`Delivery::Pull`]), `WouldDeadlock` in an inline
 /// callback, and the errors of [`create_channel`].

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::EventKind;
 use super::handle::Join;
 use super::inbox::Inbox;
 use crate::wire::Position;
@@ -51,9 +50,7 @@ impl Topic {
     pub(super) fn live(&mut self, number: u64, position: Position, recovered: bool) {
         (self.number, self.position) = (Some(number), Some(position));
         for inbox in &self.members {
-            let mut notice = inbox.notice(EventKind::Connected, "", position);
-            notice.recovered = Some(recovered);
-            inbox.offer(notice);
+            inbox.offer(inbox.connected(position, Some(recovered)));
         }
     }
 
@@ -69,10 +66,7 @@ impl Topic {
     pub(super) fn admit(&mut self, join: Join, recovered: Option<bool>) {
         if join.promise.give(Ok(())) {
             let inbox = join.inbox;
-            let position = self.position.unwrap_or_default();
-            let mut notice = inbox.notice(EventKind::Connected, "", position);
-            notice.recovered = recovered;
-            inbox.offer(notice);
+            inbox.offer(inbox.connected(self.position.unwrap_or_default(), recovered));
             self.members.push(inbox);
         }
     }

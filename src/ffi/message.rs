@@ -50,6 +50,12 @@ pub struct qy_position {
 // SAFETY: `repr(C)`, begins with its size, integers only.
 unsafe impl structs::Versioned for qy_position {}
 
+impl From<qy_position> for Position {
+    fn from(position: qy_position) -> Self {
+        Self { epoch: position.epoch, offset: position.offset }
+    }
+}
+
 impl From<Position> for qy_position {
     fn from(position: Position) -> Self {
         Self { struct_size: size_of::<Self>(), epoch: position.epoch, offset: position.offset }

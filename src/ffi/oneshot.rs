@@ -35,7 +35,8 @@ use super::guard::{guard, text};
 use super::status::*;
 use crate::client::{self, Delivery, Event, EventKind};
 
-/// The subscription is live, for the first time or again after a reconnection. No data.
+/// The subscription is live, for the first time or again after a reconnection. No data, unless
+/// messages were missed that could not be had any more: then it is a text that says where it goes on.
 pub const QY_EVENT_CONNECTED: i32 = 1;
 /// A message.
 pub const QY_EVENT_MESSAGE: i32 = 2;
@@ -97,8 +98,9 @@ pub unsafe extern "C" fn qy_send_message(
 }
 
 /// Listens to `channel` until qy_stop_listening or qy_shutdown. Returns when the subscription is
-/// live: what is sent from then on arrives. A lost connection is restored, with a
-/// QY_EVENT_ERROR and a QY_EVENT_CONNECTED between.
+/// live: what is sent from then on arrives. A lost connection is restored, with a QY_EVENT_ERROR and
+/// a QY_EVENT_CONNECTED between; what was sent meanwhile arrives then, if the channel keeps a history
+/// that reaches so far, and otherwise the data of QY_EVENT_CONNECTED says that something was missed.
 ///
 /// The calls come from a delivery thread, one at a time; the thread that called this function may
 /// end. `user_data` stays the caller's and must live until QY_EVENT_CLOSED. When the function

@@ -5,6 +5,11 @@
 //! or any framework. What waits is bounded by the option `queue_messages`, the option `overflow`
 //! says what happens beyond it, and what is dropped is counted.
 //!
+//! A subscription continues by itself when its connection was lost: QY_EVENT_CONNECTED says by
+//! `recovered` whether everything that was missed follows. A program that keeps the position of the
+//! last message it has seen continues the same way when it is started again, with
+//! qy_client_subscribe_since.
+//!
 //! ```c
 //! #include <qyun.h>
 //! #include <poll.h>
@@ -44,9 +49,10 @@ use super::guard::{
     Handle, Head, clear, guard, guard_anywhere, guard_value, object, on_object, output, preset,
     release, text,
 };
-use super::message::kind_code;
+use super::message::{kind_code, qy_position};
 use super::oneshot::event_code;
 use super::status::*;
+use super::structs;
 use crate::client::{Delivery, Event, Subscription};
 
 /// Callbacks come from a delivery thread of the subscription. They may take their time.
@@ -75,16 +81,22 @@ pub struct qy_event {
     pub channel: *const c_char,
     /// Its length in bytes.
     pub channel_len: usize,
-    /// The message, or for QY_EVENT_CLOSED and QY_EVENT_ERROR a text that says why. Not
-    /// NUL-terminated, never NULL.
+    /// The message, or for QY_EVENT_CLOSED and QY_EVENT_ERROR a text that says why, and for
+    /// QY_EVENT_CONNECTED one that says what was missed, if anything was. Not NUL-terminated, never
+    /// NULL.
     pub data: *const c_void,
     /// Its length in bytes.
     pub len: usize,
     /// Of a message: the channel's incarnation; 0 where the server does not tell.
     pub epoch: u64,
     /// Of a message: its number in the channel; 0 where the server does not tell. Of
-    /// QY_EVENT_CONNECTED: that of the last message before the subscription.
+    /// QY_EVENT_CONNECTED: the number behind which the messages that follow begin.
     pub offset: u64,
+    /// Of QY_EVENT_CONNECTED, when the subscription continues from a position, after a reconnection
+    /// or by qy_client_subscribe_since: 1 when nothing was missed since, and what was published
+    /// meanwhile follows; 0 when some of it is lost, and `offset` tells where it goes on. Otherwise
+    /// -1.
+    pub recovered: i32,
 }
 
 /// Receives one event; it is valid until the call returns.
@@ -118,6 +130,7 @@ impl qy_event {
             len: event.data.len(),
             epoch: event.position.epoch,
             offset: event.position.offset,
+            recovered: event.recovered.map_or(-1, i32::from),
         }
     }
 }
@@ -162,6 +175,47 @@ pub unsafe extern "C" fn qy_client_subscribe(
                 let (out, channel) = (output(out, "out")?, text(channel, "channel")?);
                 let delivery = self::delivery(delivery, callback, user_data)?;
                 let subscription = client.client.subscribe(channel, delivery)?;
+                *out = Box::into_raw(Box::new(qy_subscription { head: Head::new(), subscription }));
+                Ok(())
+            })
+        }
+    })
+}
+
+/// Subscribes like qy_client_subscribe, and first brings what was published behind `since`: the
+/// `epoch` and `offset` of the last message that the program has. The first event,
+/// QY_EVENT_CONNECTED, says by `recovered` whether all of it follows; for that the channel has to keep
+/// a history.
+///
+/// When the client is subscribed to the channel already, the new subscription has a connection of its
+/// own, until it is closed, so that neither disturbs the other.
+///
+/// Threads: any. Blocks: until the subscription is live, at most `request_timeout_ms`. In callbacks:
+/// yes, but not on the I/O thread (QY_DELIVER_INLINE).
+/// Errors: as qy_client_subscribe; QY_ERR_INVALID_ARGUMENT also for a `struct_size` of `since` that
+/// cannot be.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn qy_client_subscribe_since(
+    client: *mut qy_client,
+    channel: *const c_char,
+    since: *const qy_position,
+    delivery: i32,
+    callback: qy_event_callback,
+    user_data: *mut c_void,
+    drop: qy_drop_callback,
+    out: *mut *mut qy_subscription,
+) -> qy_status {
+    let user_data = UserData::new(user_data, drop);
+    // SAFETY: NULL or valid for writes, by the header's rules.
+    unsafe { clear(out) };
+    guard("qy_client_subscribe_since", || {
+        // SAFETY: as above; NULL or live, NULL or NUL-terminated, NULL or as large as it says.
+        unsafe {
+            on_object(client, "client", |client| {
+                let (out, channel) = (output(out, "out")?, text(channel, "channel")?);
+                let since = structs::read(since, "since")?.into();
+                let delivery = self::delivery(delivery, callback, user_data)?;
+                let subscription = client.client.subscribe_since(channel, since, delivery)?;
                 *out = Box::into_raw(Box::new(qy_subscription { head: Head::new(), subscription }));
                 Ok(())
             })

@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import functools
 from types import TracebackType
+from typing import Callable
 
 from . import _callbacks, _native
 from ._errors import InvalidName, InvalidUrl
@@ -28,6 +29,19 @@ from ._types import ClientCounters, ClientState, Position
 
 _NO_EVENT_CALLBACK = EVENT_CALLBACK()
 _NO_DROP_CALLBACK = DROP_CALLBACK()
+
+
+def _subscribing(since: Position | None) -> Callable[..., int]:
+    """The C function that subscribes, with all its arguments but the position."""
+    if since is None:
+        return lib.qy_client_subscribe  # type: ignore[no-any-return]
+    at = _native.Position(ctypes.sizeof(_native.Position), *since)
+
+    def subscribe(handle: ctypes.c_void_p, name: bytes, *rest: object) -> int:
+        status: int = lib.qy_client_subscribe_since(handle, name, ctypes.byref(at), *rest)
+        return status
+
+    return subscribe
 
 
 class Client:
@@ -109,6 +123,7 @@ class Client:
         channel: str,
         callback: MessageCallback | None = None,
         *,
+        since: Position | None = None,
         on_notice: NoticeCallback | None = None,
         inline: bool = False,
     ) -> Subscription:
@@ -118,13 +133,18 @@ class Client:
         time and in order, until the subscription is closed; `inline` takes the I/O thread instead,
         where it must not block. Without it, receive from the subscription that is returned.
         `on_notice` hears of connections made and lost, and of the end, in order with the messages.
+
+        When the connection was lost it continues behind the last message; :attr:`Notice.recovered`
+        tells whether everything that was missed follows. With `since`, the position of the last
+        message that the program has, it begins behind that.
         """
         name = name_of(channel, "name", InvalidName)
+        subscribe = _subscribing(since)
         hear = on_notice if on_notice is not None else ignore
         handle = ctypes.c_void_p()
         if callback is None:
             check(
-                lib.qy_client_subscribe(
+                subscribe(
                     self._handle, name, DELIVER_THREAD, _NO_EVENT_CALLBACK, None,
                     _NO_DROP_CALLBACK, ctypes.byref(handle),
                 )
@@ -135,7 +155,7 @@ class Client:
         )
         # The library drops the number, also when this fails.
         check(
-            lib.qy_client_subscribe(
+            subscribe(
                 self._handle, name, DELIVER_INLINE if inline else DELIVER_THREAD,
                 _callbacks.on_event, number, _callbacks.on_drop, ctypes.byref(handle),
             )
@@ -144,12 +164,19 @@ class Client:
         self._called.add(subscription)
         return subscription
 
-    def listen(self, channel: str, *, on_notice: NoticeCallback | None = None) -> Listener:
+    def listen(
+        self,
+        channel: str,
+        *,
+        since: Position | None = None,
+        on_notice: NoticeCallback | None = None,
+    ) -> Listener:
         """The messages of a channel for asyncio: ``async for message in client.listen("test")``.
 
-        ``async with client.listen("test") as messages`` is live once it is entered.
+        ``async with client.listen("test") as messages`` is live once it is entered. `since` and
+        `on_notice` are those of :meth:`subscribe`.
         """
-        return Listener(self, channel, on_notice)
+        return Listener(self, channel, since, on_notice)
 
     def close(self) -> None:
         """Closes it and its subscriptions; never waits; from anywhere, and again."""

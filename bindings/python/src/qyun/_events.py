@@ -7,21 +7,28 @@ import struct
 from typing import Callable, Iterable
 
 from ._native import EVENT_MESSAGE, Event, bytes_at, lib
-from ._types import EventType, Kind, Message, Notice
+from ._types import EventType, Kind, Message, Notice, Position
 
 NoticeCallback = Callable[[Notice], object]
 MessageCallback = Callable[[Message], object]
 
-# struct_size, event, kind, channel, channel_len, data, len, epoch, offset
-_ROW = struct.Struct("@NiiPNPNQQ")
+# struct_size, event, kind, channel, channel_len, data, len, epoch, offset, recovered
+_ROW = struct.Struct("@NiiPNPNQQi0Q")
 assert _ROW.size == ctypes.sizeof(Event)
 
 _KINDS = {int(kind): kind for kind in Kind}
 
 
-def notice(event: int, channel: str, data: bytes) -> Notice:
+def notice(
+    event: int,
+    channel: str,
+    data: bytes,
+    position: Position = Position(0, 0),
+    recovered: int = -1,
+) -> Notice:
     """What an event that is no message tells."""
-    return Notice(EventType(event), channel, data.decode("utf-8", "replace"))
+    told = None if recovered < 0 else bool(recovered)
+    return Notice(EventType(event), channel, data.decode("utf-8", "replace"), position, told)
 
 
 def read_batch(batch: ctypes.c_void_p, channel: str, on_notice: NoticeCallback) -> list[Message]:
@@ -43,11 +50,12 @@ def read_batch(batch: ctypes.c_void_p, channel: str, on_notice: NoticeCallback) 
         rows = (_ROW.unpack_from(raw, at) for at in range(0, len(raw), stride))
     kinds, read = _KINDS, bytes_at
     messages = []
-    for _, event, kind, _, _, data, size, epoch, offset in rows:
+    for _, event, kind, _, _, data, size, epoch, offset, recovered in rows:
         if event == EVENT_MESSAGE:
             messages.append(Message(channel, read(data, size), kinds[kind], epoch, offset))
         else:
-            on_notice(notice(event, channel, read(data, size)))
+            at = Position(epoch, offset)
+            on_notice(notice(event, channel, read(data, size), at, recovered))
     return messages
 
 
@@ -59,9 +67,9 @@ def deliver(
 ) -> None:
     """Hands the one event at `address` to a callback."""
     row = _ROW.unpack(bytes_at(address, _ROW.size))
-    _, event, kind, _, _, data, size, epoch, offset = row
+    _, event, kind, _, _, data, size, epoch, offset, recovered = row
     payload = bytes_at(data, size)
     if event == EVENT_MESSAGE:
         on_message(Message(channel, payload, _KINDS[kind], epoch, offset))
     else:
-        on_notice(notice(event, channel, payload))
+        on_notice(notice(event, channel, payload, Position(epoch, offset), recovered))

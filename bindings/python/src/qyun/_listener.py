@@ -11,7 +11,7 @@ from ._errors import Closed
 from ._events import NoticeCallback
 from ._handle import readable
 from ._subscription import BATCH, Subscription
-from ._types import Message
+from ._types import Message, Position
 
 if TYPE_CHECKING:
     from ._client import Client
@@ -25,9 +25,16 @@ class Listener:
     may wait at a time. Cancelling a wait loses nothing: it can go on.
     """
 
-    def __init__(self, client: Client, channel: str, on_notice: NoticeCallback | None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        channel: str,
+        since: Position | None,
+        on_notice: NoticeCallback | None,
+    ) -> None:
         self._client = client
         self._channel = channel
+        self._since = since
         self._on_notice = on_notice
         self._subscription: Subscription | None = None
         self._ready: deque[Message] = deque()
@@ -86,7 +93,9 @@ class Listener:
         return self._subscription
 
     def _subscribe(self) -> Subscription:
-        return self._client.subscribe(self._channel, on_notice=self._on_notice)
+        return self._client.subscribe(
+            self._channel, since=self._since, on_notice=self._on_notice
+        )
 
     async def _fill(self) -> None:
         subscription = await self._live()

@@ -114,6 +114,7 @@ class Event(ctypes.Structure):
         ("len", c_size_t),
         ("epoch", c_uint64),
         ("offset", c_uint64),
+        ("recovered", c_int32),
     ]
 
 
@@ -366,6 +367,13 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "qy_client_subscribe": (
         c_int32,
         [c_void_p, c_char_p, c_int32, EVENT_CALLBACK, c_void_p, DROP_CALLBACK, _OUT],
+    ),
+    "qy_client_subscribe_since": (
+        c_int32,
+        [
+            c_void_p, c_char_p, POINTER(Position), c_int32, EVENT_CALLBACK, c_void_p,
+            DROP_CALLBACK, _OUT,
+        ],
     ),
     "qy_client_last_error": (c_int32, [c_void_p, *_TEXT_OUT]),
     "qy_client_close": (c_int32, [c_void_p]),

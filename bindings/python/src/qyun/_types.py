@@ -24,6 +24,13 @@ class EventType(enum.IntEnum):
     ERROR = 4
 
 
+class Position(NamedTuple):
+    """A place in a channel; zeros where it is not known."""
+
+    epoch: int
+    offset: int
+
+
 class Message:
     """A message of a channel."""
 
@@ -40,6 +47,11 @@ class Message:
         self.epoch = epoch
         #: Counts up by one per message of the channel within an epoch.
         self.offset = offset
+
+    @property
+    def position(self) -> Position:
+        """Where the message stands in the channel: what a later subscription continues from."""
+        return Position(self.epoch, self.offset)
 
     @property
     def text(self) -> str:
@@ -69,13 +81,11 @@ class Notice(NamedTuple):
     channel: str
     #: Why, for CLOSED and ERROR.
     text: str
-
-
-class Position(NamedTuple):
-    """A place in a channel; zeros where it is not known."""
-
-    epoch: int
-    offset: int
+    #: For CONNECTED: the messages that follow begin behind it.
+    position: Position = Position(0, 0)
+    #: For CONNECTED, when the subscription continues from a position, after a reconnection or with
+    #: ``since``: whether nothing was missed. None otherwise.
+    recovered: bool | None = None
 
 
 class ChannelInfo(NamedTuple):
