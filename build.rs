@@ -29,6 +29,7 @@ const SECTIONS: &[&str] = &[
     "rpc",
     "client",
     "subscription",
+    "history",
     "socket",
     "socket_pull",
     "packet_client",

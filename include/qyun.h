@@ -2656,7 +2656,140 @@ qy_status qy_subscription_close_wait(qy_subscription *subscription, uint32_t tim
 void qy_subscription_free(qy_subscription *subscription);
 
 /* ===========================================================================
- * 19. Sockets
+ * 19. History
+ * ===========================================================================
+ *
+ * A channel with the option `history_size` keeps its last publications. They are read a page at a
+ * time, forward or backward, from a server over the network or from the one in this process.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdio.h>
+ *
+ * int main(void) {
+ *   qy_client *client = NULL;
+ *   qy_history *page = NULL;
+ *   qy_history_range newest = {.struct_size = sizeof newest, .limit = 10, .backward = 1};
+ *   if (qy_client_open("localhost:8000", NULL, &client) != QY_OK) return 1;
+ *   if (qy_client_history(client, "test", &newest, &page) == QY_OK) {
+ *     const qy_publication *rows = qy_history_publications(page);
+ *     for (size_t i = 0; i < qy_history_count(page); i++)
+ *       printf("%llu: %.*s\n", (unsigned long long)rows[i].offset, (int)rows[i].len,
+ *              (const char *)rows[i].data);
+ *     qy_history_free(page);
+ *   }
+ *   qy_client_free(client);
+ *   return 0;
+ * }
+ * ```
+ */
+
+/** A page of a channel's history. It stays as it is. */
+typedef struct qy_history qy_history;
+
+/** A part of a history to read. Zeros mean all of it, from the oldest. */
+typedef struct qy_history_range {
+  /** sizeof(qy_history_range), set by the caller. */
+  size_t struct_size;
+  /** Only publications behind this offset. */
+  uint64_t after;
+  /** Only publications in front of this offset; 0 is no such bound. */
+  uint64_t before;
+  /** At most so many, 1 to 1,000; 0 is 100. A page also ends at about 4 MiB of messages. */
+  uint32_t limit;
+  /** Not 0: the newest first. */
+  int32_t backward;
+} qy_history_range;
+
+/** What a page tells of its channel. */
+typedef struct qy_history_info {
+  /** sizeof(qy_history_info), set by the caller. */
+  size_t struct_size;
+  /** The channel's incarnation. */
+  uint64_t epoch;
+  /** The offset of its last publication. */
+  uint64_t offset;
+  /** The oldest offset that is kept; the one behind the last if none is. */
+  uint64_t first;
+  /** 1 when there is more of the range than the page. */
+  int32_t more;
+} qy_history_info;
+
+/** One publication of a page. */
+typedef struct qy_publication {
+  /** The size of this struct in the library that made it. */
+  size_t struct_size;
+  /** Its number in the channel. */
+  uint64_t offset;
+  /** When it was published, in ms since the Unix epoch. */
+  uint64_t time_ms;
+  /** The message. Not NUL-terminated, never NULL. */
+  const void *data;
+  /** Its length in bytes. */
+  size_t len;
+  /** QY_TEXT or QY_BINARY. */
+  int32_t kind;
+} qy_publication;
+
+/**
+ * Reads a page of a channel's history from the client's server. NULL for `range` is all of it, from
+ * the oldest. `*out` is the caller's, to be freed with qy_history_free.
+ *
+ * Threads: any. Blocks: for one HTTP exchange, at most the connect and request timeouts. In
+ * callbacks: yes.
+ * Errors: QY_ERR_CHANNEL_NOT_FOUND, QY_ERR_INVALID_NAME, QY_ERR_INVALID_UTF8, QY_ERR_CONNECT,
+ * QY_ERR_TIMEOUT, QY_ERR_REFUSED for a limit that the server does not take, QY_ERR_PROTOCOL,
+ * QY_ERR_CLOSED.
+ */
+qy_status qy_client_history(qy_client *client,
+                            const char *channel,
+                            const qy_history_range *range,
+                            qy_history **out);
+
+/**
+ * Reads a page of a channel's history from the server in this process, as qy_client_history does.
+ *
+ * Threads: any. Blocks: for as long as it takes to copy the page. In callbacks: yes.
+ * Errors: QY_ERR_CHANNEL_NOT_FOUND, QY_ERR_INVALID_UTF8, QY_ERR_INVALID_ARGUMENT for a limit over
+ * 1,000, QY_ERR_CLOSED.
+ */
+qy_status qy_server_history(const qy_server *server,
+                            const char *channel,
+                            const qy_history_range *range,
+                            qy_history **out);
+
+/**
+ * Tells where the channel stood when the page was read, and whether there is more.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes.
+ * Errors: QY_ERR_INVALID_ARGUMENT for a `struct_size` that cannot be.
+ */
+qy_status qy_history_info_get(const qy_history *history, qy_history_info *out);
+
+/**
+ * The number of publications of a page; 0 for NULL.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+size_t qy_history_count(const qy_history *history);
+
+/**
+ * The publications of a page, in the order that was asked for: an array of qy_history_count
+ * elements, valid until qy_history_free. NULL for NULL and for an empty page.
+ *
+ * Threads: any. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+const qy_publication *qy_history_publications(const qy_history *history);
+
+/**
+ * Frees a page and what its publications point to; NULL is allowed.
+ *
+ * Threads: any, when no other call uses it. Blocks: never. In callbacks: yes, log callbacks too.
+ */
+void qy_history_free(qy_history *history);
+
+/* ===========================================================================
+ * 20. Sockets
  * ===========================================================================
  *
  * One WebSocket to any server, for programs that handle the frames themselves: URL, request headers,
@@ -2941,7 +3074,7 @@ qy_status qy_socket_close_wait(qy_socket *socket, uint32_t timeout_ms);
 void qy_socket_free(qy_socket *socket);
 
 /* ===========================================================================
- * 20. Taking a socket's events
+ * 21. Taking a socket's events
  * ===========================================================================
  *
  * The other way than callbacks, for a socket that was opened without: with a timeout, many at a time,
@@ -3030,7 +3163,7 @@ qy_status qy_socket_fd(qy_socket *socket,
                        int *out);
 
 /* ===========================================================================
- * 21. Packet client
+ * 22. Packet client
  * ===========================================================================
  *
  * The packet dialect on the client: one-way messages and requests, both ways, each with a protocol
@@ -3331,7 +3464,7 @@ qy_status qy_packet_client_close_wait(qy_packet_client *client,
 void qy_packet_client_free(qy_packet_client *client);
 
 /* ===========================================================================
- * 22. Packet client: messages, requests, values
+ * 23. Packet client: messages, requests, values
  * ===========================================================================
  *
  * A request is answered, times out, or ends with its connection, whichever is first, and its end is
@@ -3481,7 +3614,7 @@ qy_status qy_packet_client_increment(qy_packet_client *client,
                                      int64_t *out);
 
 /* ===========================================================================
- * 23. Log
+ * 24. Log
  * ===========================================================================
  *
  * The library prints nothing. What it has to say goes to a callback, if there is one.
@@ -3554,7 +3687,7 @@ qy_status qy_set_log_callback(int32_t max_level,
                               qy_drop_callback drop);
 
 /* ===========================================================================
- * 24. Shutdown
+ * 25. Shutdown
  * ===========================================================================
  *
  * The library has no thread before the first open and none after a shutdown. A program that ends

@@ -349,6 +349,19 @@ struct position {
   std::uint64_t offset = 0;
 };
 
+/// A part of a channel's history to read; as it is made, all of it from the oldest.
+struct history_range {
+  /// Only publications behind this offset.
+  std::uint64_t after = 0;
+  /// Only publications in front of this offset; 0 is no such bound.
+  std::uint64_t before = 0;
+  /// At most so many, 1 to 1,000; 0 is 100.
+  std::uint32_t limit = 0;
+  /// The newest first.
+  bool backward = false;
+};
+class history;
+
 /// One `key = value`, of text, a number, a bool, or a time (in the unit that ends the key).
 struct setting {
   std::string key;
@@ -549,6 +562,11 @@ class server {
                             message_kind kind = message_kind::text) const {
     return detail::take(try_publish(channel, data, kind));
   }
+
+  /// A page of a channel's history.
+  result<qyun::history> try_history(std::string_view channel,
+                                    const history_range& range = {}) const noexcept;
+  outcome<qyun::history> history(std::string_view channel, const history_range& range = {}) const;
 
   result<qy_server_counters> try_counters() const noexcept {
     qy_server_counters totals{};
@@ -880,6 +898,11 @@ class client {
     return detail::take(try_publish_nowait(channel, data, kind));
   }
 
+  /// A page of a channel's history, over HTTP.
+  result<qyun::history> try_history(std::string_view channel,
+                                    const history_range& range = {}) const noexcept;
+  outcome<qyun::history> history(std::string_view channel, const history_range& range = {}) const;
+
   /// Subscribes and returns once it is live; take events with recv(), recv_many() or fd().
   result<subscription> try_subscribe(std::string_view channel) const noexcept {
     return subscribe_with(channel, delivery::thread, nullptr, nullptr, nullptr);
@@ -1068,6 +1091,7 @@ inline outcome<void> stop_listening(std::string_view host, std::string_view chan
 }  // inline namespace
 }  // namespace qyun
 
+#include "qyun_history.hpp"
 #include "qyun_host.hpp"
 #include "qyun_packet.hpp"
 #include "qyun_packet_client.hpp"

@@ -18,7 +18,8 @@ use super::runtime::{self, Closable, Runtime};
 use super::session::Session;
 use super::state::lock;
 use super::wake::Wake;
-use super::{Client, ClientCounters, ClientOptions, ClientState, PublishVia, role};
+use super::{Client, ClientCounters, ClientOptions, ClientState, History, PublishVia, role};
+use crate::hub::Range;
 use crate::wire::stream::{Op, Request, encode_request};
 use crate::wire::{MessageKind, Position, name};
 use crate::{Error, ErrorKind, Result, fork};
@@ -288,6 +289,10 @@ impl Shared {
 
     pub(super) fn delete_channel(&self, channel: &str) -> Result<()> {
         self.http("delete", channel)?.delete(channel)
+    }
+
+    pub(super) fn history(&self, channel: &str, range: &Range) -> Result<History> {
+        self.http("read the history of", channel)?.history(channel, range)
     }
 
     /// The HTTP calls, with connections of the handle's own, made by the first of them.

@@ -16,8 +16,8 @@ use ureq::{Agent, Timeout};
 
 use super::host::Host;
 use super::transport::{Connect, LateResolver, take_unsent};
-use super::{ClientOptions, tls};
-use crate::hub::ChannelInfo;
+use super::{ClientOptions, History, history, tls};
+use crate::hub::{ChannelInfo, Range};
 use crate::wire::{MessageKind, Position, name, percent};
 use crate::{Error, ErrorKind, Result};
 
@@ -25,6 +25,8 @@ use crate::{Error, ErrorKind, Result};
 const MAX_PATH_MESSAGE: usize = 4096;
 /// Most of an answer that is read: a page of channels with the longest names, all escaped.
 const MAX_ANSWER: u64 = 2 << 20;
+/// Most of a page of a history that is read: 4 MiB of messages or one that is larger, all escaped.
+const MAX_HISTORY: u64 = 256 << 20;
 /// Channels that are asked for at a time.
 const PAGE: usize = 1000;
 /// Connections that are kept for the next call: as many threads can call at once without opening.
@@ -165,6 +167,18 @@ impl Http {
         })
     }
 
+    /// A page of a channel's history: the publications of `range`, at most its `limit` (1 to 1,000),
+    /// and about 4 MiB of them. `ChannelNotFound`, `Refused` for a limit that the server does not
+    /// take, and the errors of [`super::create_channel`].
+    pub fn history(&self, channel: &str, range: &Range) -> Result<History> {
+        self.about("read the history of", channel, || {
+            let query = history::query(range);
+            let path = format!("/channel/history/{}{query}", segment(channel)?);
+            let body = self.fetch(&self.request(Method::GET, &path), MAX_HISTORY, missing)?;
+            History::read(body).ok_or_else(|| unexpected("a page of a history"))
+        })
+    }
+
     /// What is known of a channel. `ChannelNotFound`, and the errors of [`super::create_channel`].
     pub fn channel(&self, channel: &str) -> Result<ChannelInfo> {
         #[derive(Default, serde::Deserialize)]
@@ -239,11 +253,22 @@ impl Http {
         request: &Request<'_>,
         special: impl FnOnce(u16, &Answer) -> Option<ErrorKind>,
     ) -> Result<T> {
+        let body = self.fetch(request, MAX_ANSWER, special)?;
+        Ok(serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    /// The answer's body, up to `limit` bytes; `special` as for [`Http::call`].
+    fn fetch(
+        &self,
+        request: &Request<'_>,
+        limit: u64,
+        special: impl FnOnce(u16, &Answer) -> Option<ErrorKind>,
+    ) -> Result<Vec<u8>> {
         let mut tries = 0;
         let (status, body) = loop {
             take_unsent();
             tries += 1;
-            match self.exchange(request) {
+            match self.exchange(request, limit) {
                 Ok(answer) => break answer,
                 // At most every kept connection is found dead once; then a new one is made.
                 Err(_) if take_unsent() && tries <= KEPT => {}
@@ -251,14 +276,18 @@ impl Http {
             }
         };
         if (200..300).contains(&status) {
-            return Ok(serde_json::from_slice(&body).unwrap_or_default());
+            return Ok(body);
         }
         let answer: Answer = serde_json::from_slice(&body).unwrap_or_default();
         let kind = special(status, &answer);
         Err(refusal(kind, status, &answer.message, &body))
     }
 
-    fn exchange(&self, request: &Request<'_>) -> std::result::Result<(u16, Vec<u8>), ureq::Error> {
+    fn exchange(
+        &self,
+        request: &Request<'_>,
+        limit: u64,
+    ) -> std::result::Result<(u16, Vec<u8>), ureq::Error> {
         let head = ureq::http::Request::builder().method(&request.method).uri(&request.url);
         let head = match request.token {
             "" => head,
@@ -272,7 +301,7 @@ impl Http {
             false => self.agent.run(head.body(())?),
         }?;
         let status = response.status().as_u16();
-        let body = response.body_mut().with_config().limit(MAX_ANSWER).read_to_vec()?;
+        let body = response.body_mut().with_config().limit(limit).read_to_vec()?;
         Ok((status, body))
     }
 }

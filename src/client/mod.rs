@@ -6,7 +6,7 @@
 //! socket with a callback has a delivery thread of its own. Nothing runs before the first use.
 //!
 //! The rooms: `host` and `url` (addresses), `http` and `transport` (one-shot calls), `tls`, `link`
-//! (one connection), `listener`, `connection`, `session` and `topic` (a handle's task), `handle`,
+//! (one connection), `listener` and `meta`, `connection`, `session` and `topic` (a handle's task), `handle`,
 //! `subscribe` and `subscription` (their users' side), `socket` (one WebSocket to any server), `inbox` and `queue`
 //! (from the I/O thread to the program), `runtime`, `state` and `role` (threads, process, who waits
 //! for whom).
@@ -19,6 +19,7 @@ mod connection;
 mod deflate;
 mod eventfd;
 mod handle;
+mod history;
 mod host;
 mod http;
 mod inbox;
@@ -48,6 +49,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use history::{History, Publication};
 pub use host::Host;
 pub use http::Http;
 pub use options::{ClientOptions, OPTIONS, Overflow, PublishVia};
@@ -55,6 +57,7 @@ pub use packet::{PacketClient, PacketClientCounters, PacketHappening, PacketInco
 pub use socket::{SOCKET_OPTIONS, Socket, SocketCounters, SocketEvent, SocketOptions, SocketState};
 
 use crate::Result;
+use crate::hub::Range;
 use crate::wire::{MessageKind, Position};
 
 /// What a subscription tells its receiver.
@@ -183,6 +186,11 @@ impl Client {
     /// Deletes a channel, over HTTP.
     pub fn delete_channel(&self, name: &str) -> Result<()> {
         self.shared()?.delete_channel(name)
+    }
+
+    /// A page of a channel's history, over HTTP. Errors as of [`Http::history`].
+    pub fn history(&self, channel: &str, range: &Range) -> Result<History> {
+        self.shared()?.history(channel, range)
     }
 
     /// Publishes and waits for the server's acknowledgement, at most the request timeout. While

@@ -175,7 +175,7 @@ impl Running {
 }
 
 /// Adds the channel's name to an error of the service, whose texts are those of the protocol.
-fn about(channel: &str) -> impl FnOnce(Error) -> Error {
+pub(super) fn about(channel: &str) -> impl FnOnce(Error) -> Error {
     move |error| error.context(format_args!("channel '{}'", channel.escape_debug()))
 }
 

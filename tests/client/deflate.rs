@@ -93,7 +93,7 @@ fn socket(peer: &Peer, answer: Option<&str>, max: usize) -> (Socket, Link) {
     let socket = Socket::open(&peer.url("/"), options, Delivery::Pull).unwrap();
     socket.connect(Duration::ZERO).unwrap();
     let link = match answer {
-        Some(answer) => peer.accept_answering(FIELD, answer),
+        Some(answer) => peer.accept_answering(&[(FIELD, answer)]),
         None => peer.accept(),
     };
     (socket, link)

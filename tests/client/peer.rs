@@ -60,21 +60,21 @@ impl Peer {
     /// Accepts one connection and chooses a sub-protocol.
     pub fn accept_with(&self, protocol: Option<&str>) -> Link {
         let field = protocol.map(|protocol| ("sec-websocket-protocol", protocol));
-        self.try_accept_with(field).expect("a WebSocket handshake")
+        self.try_accept_with(field.as_slice()).expect("a WebSocket handshake")
     }
 
-    /// Accepts one connection with a header field of the answer besides.
-    pub fn accept_answering(&self, field: &'static str, value: &str) -> Link {
-        self.try_accept_with(Some((field, value))).expect("a WebSocket handshake")
+    /// Accepts one connection with header fields of the answer besides.
+    pub fn accept_answering(&self, fields: &[(&'static str, &str)]) -> Link {
+        self.try_accept_with(fields).expect("a WebSocket handshake")
     }
 
     /// Accepts one connection, whose client may give up in the middle.
     pub fn try_accept(&self) -> Option<Link> {
-        self.try_accept_with(None)
+        self.try_accept_with(&[])
     }
 
     #[allow(clippy::result_large_err)]
-    fn try_accept_with(&self, field: Option<(&'static str, &str)>) -> Option<Link> {
+    fn try_accept_with(&self, fields: &[(&'static str, &str)]) -> Option<Link> {
         let (mut path, mut headers) = (String::new(), Vec::new());
         let read = |request: &Request, mut response: Response| {
             path = request.uri().to_string();
@@ -82,8 +82,8 @@ impl Peer {
                 let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
                 headers.push((name.as_str().to_owned(), value));
             }
-            if let Some((name, value)) = field {
-                response.headers_mut().insert(name, value.parse().unwrap());
+            for (name, value) in fields {
+                response.headers_mut().insert(*name, value.parse().unwrap());
             }
             Ok(response)
         };

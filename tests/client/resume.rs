@@ -1,7 +1,10 @@
 //! A handle continues from where it was: after a reconnection, and from a position that the program
 //! says.
 
-use qyun::client::{Client, Delivery, Event, EventKind, Subscription};
+use qyun::client::{
+    Client, ClientOptions, Delivery, Event, EventKind, Subscription, listen_channel, stop_listening,
+};
+use qyun::wire::meta;
 use qyun::wire::stream::{self, Op, Reply};
 use qyun::wire::{MessageKind, Position};
 use tungstenite::Message;
@@ -276,7 +279,7 @@ fn a_server_that_repeats_itself_is_not_repeated() {
 #[test]
 fn a_position_takes_the_place_of_an_answer_that_nobody_waits_for_any_longer() {
     let peer = Peer::start();
-    let options = qyun::client::ClientOptions { request_timeout: LONG / 100, ..fast() };
+    let options = ClientOptions { request_timeout: LONG / 100, ..fast() };
     let client = Client::open(&peer.address().to_string(), options).unwrap();
     let mut link = std::thread::scope(|scope| {
         let subscribing = scope.spawn(|| client.subscribe("c", Delivery::Pull).unwrap_err());
@@ -317,4 +320,53 @@ fn a_position_takes_the_place_of_an_answer_that_nobody_waits_for_any_longer() {
     for offset in 3..=5 {
         assert_eq!(pulled(&subscription).position, at(7, offset));
     }
+}
+
+#[test]
+fn a_listener_continues_behind_its_last_message() {
+    let peer = Peer::start();
+    let (delivery, events) = thread();
+    let host = peer.address().to_string();
+    let mut link = std::thread::scope(|scope| {
+        let listening = scope.spawn(|| listen_channel(&host, "c d", delivery).unwrap());
+        let mut link = peer.accept_answering(&[("qyun-position", "7-4")]);
+        listening.join().unwrap();
+        assert_eq!(link.path, "/channel/listen/c%20d?meta=1");
+        link.send(meta::subscribed("c d", at(7, 4), None));
+        link.send(told(5));
+        link.send(told(5));
+        link.send(told(6));
+        link
+    });
+    assert_eq!(connected(|| events.next()), (at(7, 4), None));
+    expect(&events, 7, 5..=6);
+    link.send(Message::text(r#"{"event":"of a later version"}"#));
+    link.kill();
+    events.expect(EventKind::Error);
+
+    let fields = [("qyun-position", "7-6"), ("qyun-recovered", "true")];
+    let mut link = peer.accept_answering(&fields);
+    assert_eq!(link.path, "/channel/listen/c%20d?meta=1&since=7-6");
+    (6..=8).for_each(|offset| link.send(told(offset)));
+    assert_eq!(connected(|| events.next()), (at(7, 6), Some(true)));
+    expect(&events, 7, 7..=8);
+    link.kill();
+
+    let fields = [("qyun-position", "9-2"), ("qyun-recovered", "false")];
+    let mut link = peer.accept_answering(&fields);
+    assert_eq!(link.path, "/channel/listen/c%20d?meta=1&since=7-8");
+    events.expect(EventKind::Error);
+    let event = events.next();
+    assert_eq!((event.position, event.recovered), (at(9, 2), Some(false)));
+    assert_eq!(event.data, "messages were missed; it goes on behind 9-2");
+    // What is no such text is no message either.
+    link.send(Message::text("bare"));
+    assert!(events.expect(EventKind::Error).contains("no message with its position"));
+    stop_listening(&host, "c d").unwrap();
+}
+
+/// A message as a listener is told of it.
+fn told(offset: u64) -> Message {
+    let text = meta::message(at(7, offset), MessageKind::Text, offset.to_string().as_bytes());
+    Message::text(String::from_utf8(text).unwrap())
 }

@@ -251,6 +251,7 @@ fn serve(mut tcp: TcpStream, number: usize, shared: &(Mutex<State>, Condvar)) ->
                 return tcp.write_all(answer(status, "{}").as_bytes());
             }
             let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
+            let path = path.split('?').next().unwrap_or_default();
             let listens = path.strip_prefix("/channel/listen/").map(decode);
             if listens.as_ref().is_some_and(|name| !state.channels.contains_key(name)) {
                 return tcp.write_all(answer(403, "{}").as_bytes());

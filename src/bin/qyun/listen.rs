@@ -7,7 +7,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use qyun::client::{Client, Delivery, Event, EventKind};
-use qyun::wire::MessageKind;
+use qyun::hub::Range;
+use qyun::wire::{MessageKind, Position};
 use serde_json::json;
 
 use crate::exit::{Exit, Failure};
@@ -23,9 +24,13 @@ Examples:
   qyun listen news sport                  each line begins with the channel and a tab
   qyun listen news --json | jq .data      messages with newlines or bytes arrive whole
   qyun listen news --count 1 --for 10s    exit code 6 when none came in 10 seconds
+  qyun listen news --all                  what the channel has kept, then what comes
+  qyun listen news --meta                 each line begins with the message's position and a tab
+  qyun listen news --since 1700000000000000-41
 
-A lost connection is restored. 'qyun: listening …' on stderr says that from then on every message
-is seen.";
+'qyun: listening …' on stderr says that from then on every message is seen. A lost connection is
+restored, and what was missed meanwhile is printed if the channel has kept it; otherwise stderr
+says where it goes on.";
 
 /// Print what is published on channels.
 #[derive(clap::Args)]
@@ -34,6 +39,15 @@ pub struct Args {
     /// The channels' names
     #[arg(required = true)]
     names: Vec<String>,
+    /// Begin behind this position, EPOCH-OFFSET; of one channel
+    #[arg(long, value_name = "POSITION", value_parser = position)]
+    since: Option<Position>,
+    /// Begin with the oldest message that is kept
+    #[arg(long, conflicts_with = "since")]
+    all: bool,
+    /// Begin each line with the message's position and a tab
+    #[arg(long, conflicts_with_all = ["json", "raw"])]
+    meta: bool,
     /// End after so many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -59,6 +73,10 @@ enum Told {
 
 impl Args {
     pub fn run(&self) -> Result<(), Failure> {
+        if self.since.is_some() && self.names.len() > 1 {
+            let text = "--since is a position in one channel; listen to one, or use --all";
+            return Err(Failure::new(Exit::Usage, text));
+        }
         let (tell, told) = bounded(WAITING);
         let client = self.open()?;
         // Dropping a subscription ends it.
@@ -69,7 +87,11 @@ impl Args {
                 // Refused only when the printing has ended, and the process is about to.
                 let _ = tell.send(Told::Event(event.clone()));
             };
-            subscriptions.push(client.subscribe(name, Delivery::Thread(Box::new(deliver)))?);
+            let deliver = Delivery::Thread(Box::new(deliver));
+            subscriptions.push(match self.begin(&client, name)? {
+                None => client.subscribe(name, deliver)?,
+                Some(since) => client.subscribe_since(name, since, deliver)?,
+            });
         }
         if !self.quiet {
             let (names, host) = (self.names.join(", "), &self.remote.host);
@@ -80,6 +102,17 @@ impl Args {
         client.close();
         drop(subscriptions);
         end
+    }
+
+    /// Behind which position to begin; `None` is the present one.
+    fn begin(&self, client: &Client, name: &str) -> Result<Option<Position>, Failure> {
+        if !self.all {
+            return Ok(self.since);
+        }
+        let range = Range { after: None, before: None, limit: 1, backward: true };
+        let history = client.history(name, &range)?;
+        let offset = history.first.saturating_sub(1);
+        Ok(Some(Position { epoch: history.position.epoch, offset }))
     }
 
     fn open(&self) -> Result<Client, Failure> {
@@ -121,6 +154,10 @@ impl Args {
                         return out.flush().map_err(|error| output::failure(&error));
                     }
                 }
+                EventKind::Connected if event.recovered == Some(false) => {
+                    let text = String::from_utf8_lossy(&event.data);
+                    log::warn!("'{}': {text}", event.channel);
+                }
                 EventKind::Connected => log::info!("listening to '{}'", event.channel),
                 EventKind::Error => {
                     log::warn!("'{}': {}", event.channel, String::from_utf8_lossy(&event.data));
@@ -149,22 +186,34 @@ impl Args {
         if self.names.len() > 1 {
             write!(out, "{}\t", event.channel)?;
         }
+        if self.meta {
+            write!(out, "{}\t", event.position)?;
+        }
         out.write_all(&event.data)?;
         out.write_all(b"\n")
     }
 }
 
 fn as_json(event: &Event) -> serde_json::Value {
-    let mut object = json!({
-        "channel": &*event.channel,
-        "offset": event.position.offset,
-        "epoch": event.position.epoch,
-    });
-    match (event.message_kind, std::str::from_utf8(&event.data)) {
-        (MessageKind::Text, Ok(text)) => object["data"] = text.into(),
-        _ => object["data_base64"] = BASE64_STANDARD.encode(&event.data).into(),
-    }
+    let mut object = data(event.message_kind == MessageKind::Text, &event.data);
+    object["channel"] = (&*event.channel).into();
+    object["offset"] = event.position.offset.into();
+    object["epoch"] = event.position.epoch.into();
     object
+}
+
+/// A message as an object: `data`, or `data_base64` for what is not text.
+pub fn data(is_text: bool, data: &[u8]) -> serde_json::Value {
+    match std::str::from_utf8(data) {
+        Ok(text) if is_text => json!({ "data": text }),
+        _ => json!({ "data_base64": BASE64_STANDARD.encode(data) }),
+    }
+}
+
+/// Reads a position.
+pub fn position(text: &str) -> Result<Position, String> {
+    text.parse()
+        .map_err(|_| "it takes EPOCH-OFFSET, two numbers, such as 1700000000000000-41".into())
 }
 
 /// What is told next; `None` at the deadline.

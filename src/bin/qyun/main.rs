@@ -7,6 +7,7 @@ mod config;
 mod daemon;
 mod duration;
 mod exit;
+mod history;
 mod limits;
 mod listen;
 mod log_output;
@@ -33,6 +34,7 @@ Examples:
   qyun create news                        create the channel 'news'
   qyun listen news                        print what is published on it
   qyun send news 'hello, world'           publish
+  qyun history news                       print what it has kept
   tail -f app.log | qyun send news --lines
   qyun bench --subscribers 1000           measure and check the server
 
@@ -70,6 +72,7 @@ enum Command {
     Delete(channels::Delete),
     Send(send::Args),
     Listen(listen::Args),
+    History(history::Args),
     Channels(channels::List),
     Info(channels::Info),
     Bench(bench::Args),
@@ -107,6 +110,7 @@ impl Command {
             Self::Delete(args) => args.remote.json,
             Self::Send(args) => args.remote.json,
             Self::Listen(args) => args.remote.json,
+            Self::History(args) => args.remote.json,
             Self::Channels(args) => args.remote.json,
             Self::Info(args) => args.remote.json,
             Self::Bench(args) => args.json,
@@ -128,6 +132,7 @@ impl Command {
             Self::Delete(args) => args.run(),
             Self::Send(args) => args.run(),
             Self::Listen(args) => args.run(),
+            Self::History(args) => args.run(),
             Self::Channels(args) => args.run(),
             Self::Info(args) => args.run(),
             Self::Bench(args) => args.run(),

@@ -47,6 +47,7 @@ from ._errors import (
 )
 from ._client import Client
 from ._connection import Connection
+from ._history import History, Publication
 from ._host import Endpoint, Upgrade
 from ._handle import Payload, milliseconds
 from ._listener import Listener
@@ -113,6 +114,7 @@ __all__ = [
     "EventType",
     "Exists",
     "Forked",
+    "History",
     "Identity",
     "InvalidArgument",
     "InvalidName",
@@ -140,6 +142,7 @@ __all__ = [
     "Payload",
     "Position",
     "ProtocolError",
+    "Publication",
     "QueueFull",
     "Refused",
     "Reply",

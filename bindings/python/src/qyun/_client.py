@@ -8,9 +8,10 @@ import functools
 from types import TracebackType
 from typing import Callable
 
-from . import _callbacks, _native
+from . import _callbacks, _history, _native
 from ._errors import InvalidName, InvalidUrl
 from ._events import MessageCallback, NoticeCallback, deliver
+from ._history import History
 from ._handle import Payload, milliseconds, owned, payload
 from ._listener import Listener
 from ._native import (
@@ -163,6 +164,24 @@ class Client:
         subscription = Subscription(self, handle, channel, hear, called=True)
         self._called.add(subscription)
         return subscription
+
+    def history(
+        self,
+        channel: str,
+        *,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int = 100,
+        reverse: bool = False,
+    ) -> History:
+        """A page of what a channel has kept, over HTTP.
+
+        The publications behind the offset `after` and in front of `before`, at most `limit` (up to
+        1,000) and about 4 MiB of them, the oldest first or, with `reverse`, the newest.
+        """
+        return _history.read(
+            lib.qy_client_history, self._handle, channel, after, before, limit, reverse
+        )
 
     def listen(
         self,

@@ -103,6 +103,37 @@ class Position(ctypes.Structure):
     _fields_ = [("struct_size", c_size_t), ("epoch", c_uint64), ("offset", c_uint64)]
 
 
+class HistoryRange(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("after", c_uint64),
+        ("before", c_uint64),
+        ("limit", c_uint32),
+        ("backward", c_int32),
+    ]
+
+
+class HistoryInfo(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("epoch", c_uint64),
+        ("offset", c_uint64),
+        ("first", c_uint64),
+        ("more", c_int32),
+    ]
+
+
+class Publication(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("offset", c_uint64),
+        ("time_ms", c_uint64),
+        ("data", c_void_p),
+        ("len", c_size_t),
+        ("kind", c_int32),
+    ]
+
+
 class Event(ctypes.Structure):
     _fields_ = [
         ("struct_size", c_size_t),
@@ -375,6 +406,12 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
             DROP_CALLBACK, _OUT,
         ],
     ),
+    "qy_client_history": (c_int32, [c_void_p, c_char_p, POINTER(HistoryRange), _OUT]),
+    "qy_server_history": (c_int32, [c_void_p, c_char_p, POINTER(HistoryRange), _OUT]),
+    "qy_history_info_get": (c_int32, [c_void_p, POINTER(HistoryInfo)]),
+    "qy_history_count": (c_size_t, [c_void_p]),
+    "qy_history_publications": (c_void_p, [c_void_p]),
+    "qy_history_free": (None, [c_void_p]),
     "qy_client_last_error": (c_int32, [c_void_p, *_TEXT_OUT]),
     "qy_client_close": (c_int32, [c_void_p]),
     "qy_client_free": (None, [c_void_p]),

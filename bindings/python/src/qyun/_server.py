@@ -7,11 +7,12 @@ import functools
 from types import TracebackType
 from typing import Any
 
-from . import _callbacks, _native
+from . import _callbacks, _history, _native
 from ._connections import ConnectionsServer
 from ._errors import InvalidName
 from ._handle import Payload, milliseconds, owned, payload
 from ._native import ERR_NOT_FOUND, ERR_TIMEOUT, OPTIONS_SERVER, bytes_at, check, lib, name_of
+from ._history import History
 from ._host import HostServer
 from ._options import OptionValue, built
 from ._packet import PacketServer
@@ -121,6 +122,24 @@ class Server(HostServer, ConnectionsServer, PacketServer, RpcServer):
 
         check(lib.qy_server_list_channels(self._handle, _native.CHANNEL_VISITOR(visit), None))
         return found
+
+    def history(
+        self,
+        channel: str,
+        *,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int = 100,
+        reverse: bool = False,
+    ) -> History:
+        """A page of what a channel has kept.
+
+        The publications behind the offset `after` and in front of `before`, at most `limit` (up to
+        1,000) and about 4 MiB of them, the oldest first or, with `reverse`, the newest.
+        """
+        return _history.read(
+            lib.qy_server_history, self._handle, channel, after, before, limit, reverse
+        )
 
     def publish(self, channel: str, data: Payload) -> Position:
         """Broadcasts without the network: str as text, bytes as binary."""
