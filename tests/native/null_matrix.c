@@ -31,6 +31,8 @@ static qy_server *new_server;
 static qy_client *new_client;
 static qy_subscription *new_sub;
 static qy_batch *batch;
+static qy_history *page;
+static qy_history_info page_info;
 static qy_socket *new_socket;
 static qy_socket_batch *socket_batch;
 static qy_socket_counters socket_counters;
@@ -67,6 +69,8 @@ static void dirty_all(void) {
   new_client = (qy_client *)&at;
   new_sub = (qy_subscription *)&at;
   batch = (qy_batch *)&at;
+  page = (qy_history *)&at;
+  dirty(&page_info, sizeof page_info);
   new_socket = (qy_socket *)&at;
   socket_batch = (qy_socket_batch *)&at;
   dirty(&socket_counters, sizeof socket_counters);
@@ -394,6 +398,53 @@ static void subscriptions(void) {
                QY_ERR_INVALID_ARGUMENT);
   CHECK_STATUS(qy_client_subscribe(client, "test", 2, on_event, NULL, NULL, &new_sub),
                QY_ERR_INVALID_ARGUMENT);
+
+  qy_position since = {.struct_size = sizeof since, .epoch = 1, .offset = 1};
+  drops = 0;
+  REFUSED(qy_client_subscribe_since, client, NULL, "test", &since, 0, on_event, buf, on_drop,
+          &new_sub);
+  CHECK(new_sub == NULL && drops == 1);
+  REFUSED(qy_client_subscribe_since, channel, client, NULL, &since, 0, on_event, buf, on_drop,
+          &new_sub);
+  REFUSED(qy_client_subscribe_since, since, client, "test", NULL, 0, on_event, buf, on_drop,
+          &new_sub);
+  REFUSED(qy_client_subscribe_since, out, client, "test", &since, 0, on_event, buf, on_drop, NULL);
+  CHECK(drops == 4);
+  ALLOWED(qy_client_subscribe_since, callback, QY_OK, client, "test", &since, 0, NULL, buf, on_drop,
+          &new_sub);
+  CHECK(drops == 5);
+  qy_subscription_free(new_sub);
+  ALLOWED(qy_client_subscribe_since, user_data, QY_OK, client, "test", &since, 0, on_event, NULL,
+          on_drop, &new_sub);
+  CHECK_OK(qy_subscription_close_wait(new_sub, PATIENCE_MS));
+  CHECK(drops == 6);
+  qy_subscription_free(new_sub);
+  ALLOWED(qy_client_subscribe_since, drop, QY_OK, client, "test", &since, 0, on_event, buf, NULL,
+          &new_sub);
+  qy_subscription_free(new_sub);
+  since.struct_size = 1;
+  CHECK_STATUS(qy_client_subscribe_since(client, "test", &since, 0, NULL, NULL, NULL, &new_sub),
+               QY_ERR_INVALID_ARGUMENT);
+
+  REFUSED(qy_client_history, client, NULL, "test", NULL, &page);
+  CHECK(page == NULL);
+  REFUSED(qy_client_history, channel, client, NULL, NULL, &page);
+  REFUSED(qy_client_history, out, client, "test", NULL, NULL);
+  ALLOWED(qy_client_history, range, QY_OK, client, "test", NULL, &page);
+  CHECK(qy_history_count(page) == 0 && qy_history_publications(page) == NULL);
+  qy_history *empty = page;
+  REFUSED(qy_history_info_get, history, NULL, &page_info);
+  REFUSED(qy_history_info_get, out, empty, NULL);
+  qy_history_free(empty);
+  REFUSED(qy_server_history, server, NULL, "test", NULL, &page);
+  CHECK(page == NULL);
+  REFUSED(qy_server_history, channel, server, NULL, NULL, &page);
+  REFUSED(qy_server_history, out, server, "test", NULL, NULL);
+  ALLOWED(qy_server_history, range, QY_OK, server, "test", NULL, &page);
+  qy_history_free(page);
+  HARMLESS(qy_history_count, history, qy_history_count(NULL));
+  HARMLESS(qy_history_publications, history, qy_history_publications(NULL));
+  HARMLESS(qy_history_free, history, qy_history_free(NULL));
 
   REFUSED(qy_subscription_recv, subscription, NULL, 0, &batch);
   CHECK(batch == NULL);

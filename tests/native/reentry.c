@@ -114,6 +114,19 @@ static void clients(struct call *call) {
   CHECK_STATUS(qy_client_wait_connected(other, PATIENCE_MS), waiting);
   CHECK_STATUS(qy_client_subscribe(other, "other", QY_DELIVER_THREAD, NULL, NULL, NULL, &sub),
                waiting);
+  qy_position since = {.struct_size = sizeof since};
+  qy_subscription *later = NULL;
+  CHECK_STATUS(qy_client_subscribe_since(other, "other", &since, QY_DELIVER_THREAD, NULL, NULL, NULL,
+                                         &later), waiting);
+  qy_subscription_free(later);
+  qy_history *page = NULL;
+  qy_history_info page_info = {.struct_size = sizeof page_info};
+  CHECK_OK(qy_client_history(client, "other", NULL, &page));
+  qy_history_free(page);
+  CHECK_OK(qy_server_history(server, "other", NULL, &page));
+  CHECK_OK(qy_history_info_get(page, &page_info));
+  CHECK(qy_history_count(page) == 0 && qy_history_publications(page) == NULL);
+  qy_history_free(page);
   CHECK_STATUS(qy_listen_channel(host, "other", ignore, NULL), waiting);
   CHECK_STATUS(qy_stop_listening(host, "other"), waiting == QY_OK ? QY_OK : QY_ERR_NOT_FOUND);
   if (sub) {
