@@ -5,6 +5,7 @@ mod calls;
 mod config;
 mod daemon;
 mod general;
+mod history;
 mod kit;
 mod listen;
 mod log_format;

@@ -5,7 +5,7 @@
 static qy_server *server;
 static qy_client *client;
 
-static void publish(int from, int to) {
+static void fill(int from, int to) {
   for (int number = from; number <= to; number++) {
     char text[16];
     int length = snprintf(text, sizeof text, "%d", number);
@@ -32,7 +32,7 @@ static qy_event next(qy_subscription *subscription, char *data, size_t cap) {
   }
 }
 
-static void expect_connected(qy_subscription *subscription, uint64_t offset, int32_t recovered) {
+static void expect_start(qy_subscription *subscription, uint64_t offset, int32_t recovered) {
   char data[128];
   qy_event event = next(subscription, data, sizeof data);
   CHECK(event.struct_size == sizeof event && event.event == QY_EVENT_CONNECTED);
@@ -62,19 +62,19 @@ static void positions(void) {
   /* All that is kept, nothing, and what is not kept any more. */
   at.offset = 10;
   qy_subscription *all = since("kept", at);
-  expect_connected(all, 10, 1);
+  expect_start(all, 10, 1);
   expect_messages(all, 11, 20);
   /* The channel is subscribed to: this one has its own connection, and neither is disturbed. */
   at.offset = 20;
   qy_subscription *present = since("kept", at);
-  expect_connected(present, 20, 1);
+  expect_start(present, 20, 1);
   at.offset = 9;
   qy_subscription *lost = since("kept", at);
-  expect_connected(lost, 20, 0);
+  expect_start(lost, 20, 0);
   at.epoch--;
   qy_subscription *elsewhere = since("kept", at);
-  expect_connected(elsewhere, 20, 0);
-  publish(21, 22);
+  expect_start(elsewhere, 20, 0);
+  fill(21, 22);
   qy_subscription *every[] = {all, present, lost, elsewhere};
   for (size_t i = 0; i < 4; i++) {
     expect_messages(every[i], 21, 22);
@@ -86,16 +86,16 @@ static void connections_lost(int times) {
   qy_subscription *subscription = NULL, *plain = NULL;
   CHECK_OK(qy_client_subscribe(client, "kept", QY_DELIVER_THREAD, NULL, NULL, NULL, &subscription));
   CHECK_OK(qy_client_subscribe(client, "plain", QY_DELIVER_THREAD, NULL, NULL, NULL, &plain));
-  expect_connected(subscription, 22, -1);
-  expect_connected(plain, 0, -1);
+  expect_start(subscription, 22, -1);
+  expect_start(plain, 0, -1);
   for (int i = 0; i < times; i++) {
     /* A message over sixteen times the server's limit makes it close the connection. */
     static char huge[17 * 1000];
     int last = 22 + 10 * i;
-    publish(last + 1, last + 5);
+    fill(last + 1, last + 5);
     CHECK_STATUS(qy_client_publish(client, "kept", QY_BINARY, huge, sizeof huge, NULL),
                  QY_ERR_TOO_LARGE);
-    publish(last + 6, last + 10);
+    fill(last + 6, last + 10);
     CHECK_OK(qy_client_wait_connected(client, PATIENCE_MS));
     /* The reconnection comes somewhere between the messages; none is missing or doubled. */
     int connected = 0;
@@ -112,7 +112,7 @@ static void connections_lost(int times) {
     }
     CHECK(connected == 1);
     /* Nothing was published meanwhile on the channel without history. */
-    expect_connected(plain, 0, 1);
+    expect_start(plain, 0, 1);
   }
   qy_subscription_free(subscription);
   qy_subscription_free(plain);
@@ -179,7 +179,7 @@ int main(int argc, char **argv) {
   CHECK_OK(qy_options_set_int(options, "reconnect_min_ms", 1));
   CHECK_OK(qy_client_open(host, options, &client));
   qy_options_free(options);
-  publish(1, 20);
+  fill(1, 20);
   positions();
   connections_lost(times);
   history();

@@ -183,3 +183,24 @@ def test_the_end_of_the_server_ends_the_loop(server: qyun.Server) -> None:
                 assert [message.text async for message in messages] == ["last"]
 
     run(main())
+
+
+def test_a_loop_goes_on_where_another_ended() -> None:
+    async def main(server: qyun.Server) -> None:
+        since: qyun.Position | None = qyun.Position(server.channel("kept").epoch, 0)
+        seen = []
+        for _ in range(3):
+            with qyun.Client(server.address) as client:
+                async with client.listen("kept", since=since) as messages:
+                    async for message in messages:
+                        seen.append(message.text)
+                        since = message.position
+                        if len(seen) % 3 == 0:
+                            break
+        assert seen == [str(number) for number in range(9)]
+
+    with qyun.Server(listen="127.0.0.1:0", namespaces="kept: history_size=10") as server:
+        server.create_channel("kept")
+        for number in range(9):
+            server.publish("kept", str(number))
+        run(main(server))

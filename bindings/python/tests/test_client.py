@@ -6,6 +6,7 @@ import gc
 import select
 import threading
 import time
+from typing import Iterator
 
 import pytest
 
@@ -292,3 +293,82 @@ def test_messages_compare_and_print() -> None:
     assert len(repr(qyun.Message("c", b"x" * 1000, qyun.Kind.TEXT, 1, 2))) < 200
     with pytest.raises(AttributeError):
         one.extra = 1  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def keeping() -> Iterator[qyun.Server]:
+    with qyun.Server(
+        listen="127.0.0.1:0", shards=1, namespaces="kept: history_size=10"
+    ) as running:
+        running.create_channel("kept")
+        yield running
+
+
+def test_a_subscription_begins_behind_a_position(keeping: qyun.Server) -> None:
+    places = [keeping.publish("kept", str(number)) for number in range(1, 13)]
+    notices: list[qyun.Notice] = []
+    with qyun.Client(keeping.address) as client:
+        with client.subscribe("kept", since=places[4], on_notice=notices.append) as messages:
+            received = [messages.recv(PATIENCE) for _ in range(7)]
+        assert [message.text for message in received] == [str(n) for n in range(6, 13)]
+        assert [message.position for message in received] == places[5:]
+        assert (notices[0].type, notices[0].recovered) == (qyun.EventType.CONNECTED, True)
+        assert notices[0].position == places[4]
+        # What is not kept any more is told, with the position it goes on from.
+        notices.clear()
+        with client.subscribe("kept", since=places[0], on_notice=notices.append) as messages:
+            at = keeping.publish("kept", "next")
+            assert messages.recv(PATIENCE).position == at
+        assert notices[0].recovered is False
+        assert notices[0].position == places[-1]
+        assert "missed" in notices[0].text
+        notices.clear()
+        with client.subscribe("kept", on_notice=notices.append) as messages:
+            assert messages.recv_many(timeout=0.0) == []
+        assert notices[0].recovered is None
+
+
+def test_it_continues_when_the_connection_was_lost(keeping: qyun.Server) -> None:
+    heard: list[qyun.Message] = []
+    notices: list[qyun.Notice] = []
+    with qyun.Client(keeping.address, reconnect_min_ms=1) as client:
+        with client.subscribe("kept", heard.append, on_notice=notices.append):
+            for round in range(3):
+                keeping.publish("kept", f"{round}: before")
+                # So large that the server closes the connection.
+                with pytest.raises(qyun.TooLarge):
+                    client.publish("kept", bytes(17 * 1024 * 1024))
+                keeping.publish("kept", f"{round}: after")
+                wait_until(lambda: len(heard) == 2 * round + 2, "both messages")
+            wait_until(
+                lambda: sum(notice.recovered is not None for notice in notices) == 3,
+                "three reconnections",
+            )
+    assert [message.offset for message in heard] == list(range(1, 7))
+    assert all(notice.recovered in (None, True) for notice in notices)
+
+
+def test_history_is_read_forward_and_backward(keeping: qyun.Server) -> None:
+    for number in range(1, 12):
+        keeping.publish("kept", str(number))
+    last = keeping.publish("kept", b"\xff\0")
+    with qyun.Client(keeping.address) as client:
+        for reader in (client, keeping):
+            page = reader.history("kept")
+            assert (page.position, page.first, page.more) == (last, 3, False)
+            assert [row.position.offset for row in page.publications] == list(range(3, 13))
+            newest = page.publications[-1]
+            assert (newest.data, newest.kind) == (b"\xff\0", qyun.Kind.BINARY)
+            assert abs(newest.time_ms / 1000 - time.time()) < 3600
+            back = reader.history("kept", after=4, before=12, limit=3, reverse=True)
+            assert [row.text for row in back.publications] == ["11", "10", "9"]
+            assert back.more
+            assert reader.history("kept", before=0).publications == []
+            assert reader.history("kept", after=12).publications == []
+            with pytest.raises(qyun.ChannelNotFound):
+                reader.history("none such")
+            with pytest.raises((qyun.Refused, qyun.InvalidArgument)):
+                reader.history("kept", limit=1001)
+            for wrong in ({"after": -1}, {"before": 1 << 64}, {"limit": 0}):
+                with pytest.raises(ValueError):
+                    reader.history("kept", **wrong)  # type: ignore[arg-type]

@@ -35,7 +35,7 @@ _NO_DROP_CALLBACK = DROP_CALLBACK()
 def _subscribing(since: Position | None) -> Callable[..., int]:
     """The C function that subscribes, with all its arguments but the position."""
     if since is None:
-        return lib.qy_client_subscribe  # type: ignore[no-any-return]
+        return lib.qy_client_subscribe
     at = _native.Position(ctypes.sizeof(_native.Position), *since)
 
     def subscribe(handle: ctypes.c_void_p, name: bytes, *rest: object) -> int:
