@@ -7,6 +7,7 @@
 //! - [`wire`]: formats (HTTP heads, WebSocket frames, the stream protocol, packets), no I/O;
 //! - [`requests`]: requests of the packet dialect under way, and their deadlines, for both sides;
 //! - [`hub`]: channels, order, fan-out to shards, counters, no I/O;
+//! - [`store`]: the log of durable channels on disk;
 //! - [`delivery`]: the threads that a program's callbacks run on;
 //! - [`server`] and [`client`]: sockets and threads;
 //! - [`ffi`]: the C ABI, as thin as it can be.
@@ -20,6 +21,7 @@ pub mod hub;
 pub mod options;
 pub mod requests;
 pub mod server;
+pub mod store;
 pub mod tally;
 pub(crate) mod thread;
 pub mod wire;

@@ -11,4 +11,5 @@ mod listen;
 mod log_format;
 mod namespaces;
 mod serve;
+mod store;
 mod systemd;

@@ -19,6 +19,7 @@ mod serve;
 mod serving;
 mod settings;
 mod stdin;
+mod store;
 mod systemd;
 
 use std::process::ExitCode;
@@ -76,6 +77,7 @@ enum Command {
     Channels(channels::List),
     Info(channels::Info),
     Bench(bench::Args),
+    Store(store::Args),
     Options(settings::Args),
     Completions(Completions),
 }
@@ -114,6 +116,7 @@ impl Command {
             Self::Channels(args) => args.remote.json,
             Self::Info(args) => args.remote.json,
             Self::Bench(args) => args.json,
+            Self::Store(args) => args.json(),
             Self::Options(args) => args.json,
             Self::Completions(_) => false,
         }
@@ -136,6 +139,7 @@ impl Command {
             Self::Channels(args) => args.run(),
             Self::Info(args) => args.run(),
             Self::Bench(args) => args.run(),
+            Self::Store(args) => args.run(),
             Self::Options(args) => args.run(),
             Self::Completions(args) => args.run(),
         }
