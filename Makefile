@@ -14,6 +14,7 @@
 #   make readme-check             the README's commands and programs
 #   make peers-check              foreign clients against the server
 #   make guarantees-check         that every sentence of GUARANTEES.md names a test that exists
+#   make fuzz                     the fuzz targets, ten seconds each (FUZZ="--seconds N --target T")
 #   make clean
 
 PREFIX     ?= /usr/local
@@ -45,7 +46,7 @@ SUBSTITUTE = sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@BINDIR@|$(BINDIR)|g' -e 's|@
 VENV    := $(abspath target/venv)
 
 .PHONY: all demo check bench install uninstall stage native-check native-memcheck cpp-check \
-	python-check readme-check peers-check guarantees-check venv clean
+	python-check readme-check peers-check guarantees-check fuzz venv clean
 
 all:
 	$(CARGO) build --locked $(if $(filter release,$(PROFILE)),--release)
@@ -117,6 +118,9 @@ guarantees-check:
 	python3 -m unittest discover --quiet --start-directory tests/guarantees
 	python3 tests/guarantees/check.py
 
+fuzz:
+	fuzz/run.py $(FUZZ)
+
 demo:
 	.ci/setup build
 	$(MAKE) --no-print-directory stage
@@ -132,4 +136,5 @@ bench:
 
 clean:
 	$(CARGO) clean
+	$(RM) -r fuzz/target fuzz/corpus
 	$(RM) -r $(STAGE)

@@ -41,9 +41,9 @@ impl Host {
         if text.len() > MAX_LEN {
             return Err(format!("has {} bytes, the limit is {MAX_LEN}", text.len()));
         }
-        let (secure, default_port, rest) = match text.split_once("://") {
-            None => (false, DEFAULT_PORT, text),
-            Some((scheme, rest)) => match scheme.to_ascii_lowercase().as_str() {
+        let (secure, default_port, rest) = match split_scheme(text) {
+            (None, rest) => (false, DEFAULT_PORT, rest),
+            (Some(scheme), rest) => match scheme.to_ascii_lowercase().as_str() {
                 "http" | "ws" => (false, 80, rest),
                 "https" | "wss" => (true, 443, rest),
                 _ => return Err(format!("has the unknown scheme '{}'", scheme.escape_debug())),
@@ -118,6 +118,14 @@ impl fmt::Display for Host {
     }
 }
 
+/// Splits `SCHEME://REST`. What stands behind the first `/`, `?` or `#` is no scheme, whatever it holds.
+pub(super) fn split_scheme(text: &str) -> (Option<&str>, &str) {
+    match text.split_once("://") {
+        Some((scheme, rest)) if !scheme.contains(['/', '?', '#']) => (Some(scheme), rest),
+        _ => (None, text),
+    }
+}
+
 /// Splits `NAME[:PORT]`, checks the name, and writes it as [`Host::name`] keeps it.
 fn split_port(authority: &str) -> std::result::Result<(String, Option<&str>), String> {
     if let Some(rest) = authority.strip_prefix('[') {
@@ -174,6 +182,7 @@ mod tests {
             ("[::1]:8000", "http://[::1]:8000", "ws://[::1]:8000"),
             ("https://[2001:DB8::1]", "https://[2001:db8::1]:443", "wss://[2001:db8::1]:443"),
             ("127.0.0.1:1/p", "http://127.0.0.1:1/p", "ws://127.0.0.1:1/p"),
+            ("a:1/x://y", "http://a:1/x://y", "ws://a:1/x://y"),
         ] {
             let host = Host::parse(text).unwrap();
             assert_eq!((host.http().as_str(), host.ws().as_str()), (http, ws), "{text}");

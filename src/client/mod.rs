@@ -18,6 +18,9 @@ mod backoff;
 mod connection;
 mod deflate;
 mod eventfd;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handle;
 mod history;
 mod host;

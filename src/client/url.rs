@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::host::Host;
+use super::host::{Host, split_scheme};
 use crate::{Error, ErrorKind, Result};
 
 /// Longest path with query.
@@ -20,7 +20,7 @@ pub(crate) struct Url {
 impl Url {
     /// Reads what a caller gave; the error, `InvalidUrl`, names it and says what is accepted.
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        let start = text.find("://").map_or(0, |at| at + 3);
+        let start = text.len() - split_scheme(text).1.len();
         let end = text
             .get(start..)
             .and_then(|rest| rest.find(['/', '?', '#']))
@@ -72,6 +72,7 @@ mod tests {
             ("wss://a/x?y=1/2", "wss://a:443/x?y=1/2"),
             ("ws://a:81?q", "ws://a:81/?q"),
             ("a/ws", "ws://a:8000/ws"),
+            ("a/ws?next=http://b/", "ws://a:8000/ws?next=http://b/"),
             ("http://[::1]:9/a%20b/", "ws://[::1]:9/a%20b/"),
         ] {
             assert_eq!(Url::parse(text).unwrap().to_string(), whole, "{text}");

@@ -4,6 +4,9 @@ mod admin;
 mod answer;
 mod call;
 pub mod dialect;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg_attr(not(feature = "grpc"), path = "grpc_absent.rs")]
 mod grpc;
 mod history;

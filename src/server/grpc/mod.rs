@@ -28,6 +28,14 @@ use super::{Service, listen};
 use crate::{Error, Result, thread};
 use router::Router;
 
+/// A request's two fields, for the fuzz targets.
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub fn arguments(bytes: &[u8]) -> Option<(String, String)> {
+    let arguments: wire::Arguments = prost::Message::decode(bytes).ok()?;
+    Some((arguments.first, arguments.second))
+}
+
 /// A running gRPC server.
 #[derive(Debug)]
 pub(super) struct Grpc {

@@ -54,7 +54,7 @@ pub struct Limits {
     pub keep: bool,
     /// The longest message that is skipped, and reported, instead of being a fault.
     pub skip: usize,
-    /// How much of the front of a skipped message is kept.
+    /// How much of the front of a skipped message is kept, where content is.
     pub head: usize,
     /// Whether messages may come compressed (RFC 7692): the connection has agreed on it.
     pub deflate: bool,
@@ -72,6 +72,11 @@ impl Limits {
     /// lent; a longer one is a fault.
     pub const fn discard(max: usize) -> Self {
         Self { max, keep: false, skip: 0, head: 0, deflate: false, max_fragments: u32::MAX }
+    }
+
+    /// What is kept of a message that is too large.
+    pub(super) fn kept_head(self) -> usize {
+        if self.keep { self.head } else { 0 }
     }
 
     /// The longest compressed payload that can stand for an acceptable message: the compressors in
@@ -178,7 +183,7 @@ impl Decoder {
             {
                 return Err(Fault { code: close::INVALID_DATA, reason: "text is not UTF-8" });
             }
-            let wanted = if over { limits.head } else { usize::MAX };
+            let wanted = if over { limits.kept_head() } else { usize::MAX };
             if over && self.buffer.len() > wanted {
                 self.buffer.truncate(wanted);
                 self.buffer.shrink_to_fit();

@@ -115,7 +115,7 @@ impl Inflater {
         }
         out.clear();
         // One byte more than is kept shows that there is more.
-        let most = limits.max.max(limits.head).saturating_add(1);
+        let most = limits.max.max(limits.kept_head()).saturating_add(1);
         let longest = limits.max.max(limits.skip);
         let mut size = 0;
         for mut input in [data, &TAIL] {
@@ -134,7 +134,7 @@ impl Inflater {
                 }
                 let filled = out.len() == out.capacity();
                 if size > limits.max {
-                    out.truncate(limits.head);
+                    out.truncate(limits.kept_head());
                 }
                 if status == Status::StreamEnd {
                     // A final block in the middle: what follows begins anew.

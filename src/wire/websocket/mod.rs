@@ -19,6 +19,9 @@ pub use frame::{
     DEFLATED_FORMS, Extras, Message, close_frame, deflated_frame, frame_end, frame_payload,
     frames_before, pong_frame,
 };
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub use utf8::Utf8Stream;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -2,14 +2,14 @@
 
 /// Holds the at most three bytes of a character that is not complete yet.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Utf8Stream {
+pub struct Utf8Stream {
     tail: [u8; 4],
     len: u8,
 }
 
 impl Utf8Stream {
     /// Takes the next piece; false as soon as no continuation could make it valid.
-    pub(super) fn push(&mut self, mut bytes: &[u8]) -> bool {
+    pub fn push(&mut self, mut bytes: &[u8]) -> bool {
         while self.len > 0 {
             let Some((&first, rest)) = bytes.split_first() else { return true };
             let at = usize::from(self.len);
@@ -37,7 +37,7 @@ impl Utf8Stream {
     }
 
     /// Whether no character is left incomplete.
-    pub(super) fn is_complete(self) -> bool {
+    pub fn is_complete(self) -> bool {
         self.len == 0
     }
 }
