@@ -147,7 +147,8 @@ fn theirs(pieces: &[&[u8]], max: usize) -> (Vec<Heard>, Option<u16>) {
         .max_frame_size(Some(max))
         .accept_unmasked_frames(false);
     let mut context = WebSocketContext::new(Role::Server, Some(config));
-    let mut peer = Peer(pieces.iter().rev().copied().collect());
+    let pieces = pieces.iter().rev().filter(|piece| !piece.is_empty());
+    let mut peer = Peer(pieces.copied().collect());
     let mut events = Vec::new();
     loop {
         match context.read(&mut peer) {

@@ -195,7 +195,9 @@ pub fn close_frame(code: u16, reason: &str) -> Vec<u8> {
 pub fn frame_end(frames: &[u8], at: usize) -> usize {
     let mut start = 0;
     while start < at {
-        let Some((size, payload)) = frame_size(&frames[start..]) else { return frames.len() };
+        let Some((size, payload)) = frames.get(start..).and_then(frame_size) else {
+            return frames.len();
+        };
         start = start.saturating_add(size).saturating_add(payload);
     }
     start.min(frames.len())
