@@ -7,12 +7,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use super::answer::{Answer, Dates};
-use super::call::{Call, Plan};
+use super::call::{Call, Outcome, Plan};
 use super::dialect::{Closure, Endpoint, Upgrade, Verdict, install};
+use super::promise::Promise;
 use super::query::Query;
 use super::{ServerOptions, Service, admin, remote};
 use crate::Result;
-use crate::hub::{Connection, Decision, Home, Hub, Inbox, Item, Origin};
+use crate::hub::{Connection, Decision, Home, Hub, Inbox, Item, Origin, Told};
 use crate::wire::http::{Body, Head, Parsed, RequestHead, parse};
 use crate::wire::{MessageKind, close};
 
@@ -79,13 +80,32 @@ impl Desk {
             Plan::Upgrade { .. } | Plan::Events { .. } | Plan::Elsewhere => return None,
         };
         let body = self.body(&head, input.get(size..)?)?;
-        Some(self.written(&call.execute(&self.service, &body), head.method != "HEAD"))
+        let promise = || Promise::new(Arc::clone(&self.inbox), 0, 1);
+        let answer = match call.execute(&self.service, &body, promise) {
+            Outcome::Now(answer) => answer,
+            Outcome::Later => self.late()?,
+        };
+        Some(self.written(&answer, head.method != "HEAD"))
     }
 
     fn body(&self, head: &Head<'_>, mut input: &[u8]) -> Option<Vec<u8>> {
         let limit = self.service.options().max_message_bytes;
         let mut body = Body::new(head.framing, limit).ok()?;
         body.read(&mut input).ok()?.then(|| body.into_data())
+    }
+
+    /// The answer that comes once everything that waits has been looked at; none may be forgotten.
+    fn late(&self) -> Option<Answer> {
+        drop(self.told());
+        let answer = self.told().into_iter().find_map(|item| match item {
+            Item::Answer(late) => {
+                let Told::Json(status, body) = late.answer;
+                Some(Answer::of_json(status, body))
+            }
+            _ => None,
+        });
+        assert!(answer.is_some(), "a request is never answered");
+        answer
     }
 
     fn written(&self, answer: &Answer, whole: bool) -> Vec<u8> {
@@ -147,7 +167,7 @@ impl Desk {
         let mut places = self.places.borrow_mut();
         for item in &items {
             match item {
-                Item::Join { connection, channel } => {
+                Item::Join { connection, channel, since: _ } => {
                     let members = places.entry(channel.id()).or_default();
                     match connection.is_closed() {
                         false => {

@@ -2,6 +2,7 @@
 
 use qyun::hub::Range;
 use qyun::server::Server;
+use qyun::wire::websocket::Message;
 use qyun::wire::{MessageKind, Position};
 use serde_json::{Value, json};
 
@@ -365,4 +366,41 @@ fn a_stream_connection_resumes() {
     assert_eq!(resume(&mut other, 7), (false, 6));
     publish(&server, "kept", 7, 7);
     assert_eq!((offset(&mut raw), offset(&mut other)), (7, 7));
+}
+
+#[test]
+fn a_member_that_leaves_while_it_catches_up_leaves_no_trace() {
+    let (server, _) = kept(&[("shards", "1")]);
+    let service = server.service();
+    publish(&server, "kept", 1, 50);
+    let mut raws: Vec<_> = (0..3).map(|_| Raw::websocket(server.local_addr(), "/")).collect();
+    let ids: Vec<_> =
+        raws.iter_mut().map(|raw| String::from_utf8(raw.message().payload).unwrap()).collect();
+    std::thread::scope(|scope| {
+        for id in &ids {
+            scope.spawn(|| {
+                let connection = service.connection(id).unwrap();
+                service.join(id, "kept").unwrap();
+                let channel = connection.channels().pop().unwrap();
+                assert!(connection.leave(&channel));
+                let since = Some(Position { epoch: channel.epoch(), offset: 48 });
+                for _ in 0..3000 {
+                    let tell = |_: &_| Message::new(MessageKind::Text, b"joined");
+                    assert!(connection.join_telling(&channel, since, tell).unwrap());
+                    assert!(connection.leave(&channel));
+                }
+            });
+        }
+    });
+    service.publish("kept", MessageKind::Text, b"to nobody").unwrap();
+    for (raw, id) in raws.iter_mut().zip(&ids) {
+        service.send_to(id, MessageKind::Text, b"end").unwrap();
+        loop {
+            match &*raw.message().payload {
+                b"end" => break,
+                other => assert_ne!(other, b"to nobody", "it is a member still"),
+            }
+        }
+    }
+    assert_eq!(service.channel("kept").unwrap().subscribers, 0);
 }

@@ -10,7 +10,7 @@ use super::conn::Lane;
 use super::encoding::{Encoding, join};
 use super::subscriptions::{List, Place};
 use super::{AfterFlush, Shard};
-use crate::hub::{Channel, Connection, Deleted, Gauges, Resume};
+use crate::hub::{Channel, Connection, Deleted, Gauges, Item, Resume};
 use crate::wire::session::channel_deleted;
 use crate::wire::websocket::Message;
 use crate::wire::{MessageKind, Position, close, stream};
@@ -42,6 +42,19 @@ impl CatchUp {
     ) -> Self {
         let after = Position { epoch: channel.epoch(), offset };
         Self { channel: Arc::clone(channel), list, after, member: Some(Arc::clone(connection)) }
+    }
+}
+
+impl CatchUp {
+    /// Whether one of `items` says that it leaves the channel.
+    fn leaves_among(&self, items: &[Item]) -> bool {
+        let Some(member) = &self.member else { return false };
+        items.iter().any(|item| match item {
+            Item::Leave { connection, channel } => {
+                Arc::ptr_eq(connection, member) && Arc::ptr_eq(channel, &self.channel)
+            }
+            _ => false,
+        })
     }
 }
 
@@ -143,6 +156,11 @@ impl Shard {
                 let list = catch_up.list;
                 self.catching.entry(token).or_default().push(catch_up);
                 self.send_page(token, &channel, list, &page);
+            }
+            // It left before it came into the list, where its leaving would have found it.
+            Ok(Resume::Live(_)) if catch_up.leaves_among(&before) => {
+                self.miss(&catch_up);
+                self.fan_out(before, since);
             }
             Ok(Resume::Live(page)) => {
                 let kind = (catch_up.list, deflate, member);
