@@ -450,7 +450,12 @@ impl World {
     }
 
     fn feed(&mut self, shard: usize) {
-        for mut catch_up in std::mem::take(&mut self.shards[shard].catching) {
+        // Those who are still behind go to the end; some may leave before it is their turn.
+        for _ in 0..self.shards[shard].catching.len() {
+            if self.shards[shard].catching.is_empty() {
+                break;
+            }
+            let mut catch_up = self.shards[shard].catching.remove(0);
             let (channel, who) = (Arc::clone(&catch_up.channel), catch_up.who);
             let mut before = Vec::new();
             let resumed =
@@ -459,6 +464,14 @@ impl World {
                 });
             let known = self.known.get_mut(&channel.id()).unwrap();
             let missing = known.offset() - catch_up.after.offset;
+            // That it left may be among what waits.
+            if resumed.is_ok() && who.member.is_some_and(|serial| leaves(&before, serial, &channel))
+            {
+                self.expected[who.expected].cut = true;
+                self.miss(shard, &channel);
+                self.handle(shard, before);
+                continue;
+            }
             match resumed {
                 Ok(Resume::Behind(page)) => {
                     assert!(!page.is_empty() && (page.len() as u64) < missing);
@@ -467,18 +480,12 @@ impl World {
                         catch_up.after.offset = *offset;
                     }
                     self.shards[shard].catching.push(catch_up);
+                    self.handle(shard, before);
                 }
                 Ok(Resume::Live(page)) => {
                     assert_eq!(page.len() as u64, missing);
                     if who.member.is_none() {
                         known.subscribers += 1;
-                    }
-                    // That it left may be among what waits.
-                    if who.member.is_some_and(|serial| leaves(&before, serial, &channel)) {
-                        self.expected[who.expected].cut = true;
-                        self.miss(shard, &channel);
-                        self.handle(shard, before);
-                        continue;
                     }
                     self.enter_behind(shard, channel.id(), who, before);
                     if who.member.is_some() {
@@ -491,6 +498,7 @@ impl World {
                 Ok(Resume::Lost) => {
                     assert!(missing > known.kept(), "what is kept is called lost");
                     self.end(shard, &channel, who);
+                    self.handle(shard, before);
                 }
                 Err(_) => {
                     assert!(known.deleted);

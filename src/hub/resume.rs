@@ -80,7 +80,9 @@ impl Channel {
     /// more subscriber when that reaches the end.
     ///
     /// `member` says that the subscriber is a member, which is counted already. `flush` is that of
-    /// [`Channel::subscribe`]; it is called only when the end is reached.
+    /// [`Channel::subscribe`]; it is called when the end is reached and, because anybody may take a
+    /// member out of the channel, always for a member: if it takes the member's leaving, the result
+    /// is not the member's any more.
     pub fn resume(
         &self,
         shard: usize,
@@ -94,6 +96,9 @@ impl Channel {
             return Err(Deleted);
         }
         self.touch();
+        if member {
+            flush();
+        }
         state.trim(self);
         if !state.holds(self, after) {
             return Ok(Resume::Lost);
@@ -105,8 +110,8 @@ impl Channel {
         if !last {
             return Ok(Resume::Behind(page));
         }
-        flush();
         if !member {
+            flush();
             state.shards |= 1 << shard;
             self.subscribers.fetch_add(1, Relaxed);
         }

@@ -149,18 +149,22 @@ impl Shard {
             channel.remove_deflating();
         }
         match resumed {
+            // It stands neither in a list nor among those who catch up, where its leaving would have
+            // found it.
+            Ok(_) if catch_up.leaves_among(&before) => {
+                self.miss(&catch_up);
+                self.fan_out(before, since);
+            }
             Ok(Resume::Behind(page)) => {
                 if let Some((offset, _)) = page.last() {
                     catch_up.after.offset = *offset;
                 }
                 let list = catch_up.list;
                 self.catching.entry(token).or_default().push(catch_up);
+                if !before.is_empty() {
+                    self.fan_out(before, since);
+                }
                 self.send_page(token, &channel, list, &page);
-            }
-            // It left before it came into the list, where its leaving would have found it.
-            Ok(Resume::Live(_)) if catch_up.leaves_among(&before) => {
-                self.miss(&catch_up);
-                self.fan_out(before, since);
             }
             Ok(Resume::Live(page)) => {
                 let kind = (catch_up.list, deflate, member);
@@ -176,6 +180,9 @@ impl Shard {
             }
             Ok(Resume::Lost) => {
                 self.miss(&catch_up);
+                if !before.is_empty() {
+                    self.fan_out(before, since);
+                }
                 self.overtaken(token, catch_up.list);
             }
             Err(Deleted) => {
