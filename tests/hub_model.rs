@@ -291,7 +291,7 @@ impl World {
     fn close(&mut self, client: usize) {
         let connection = Arc::clone(&self.clients[client]);
         let (serial, shard) = (connection.serial(), connection.home().shard);
-        let left = connection.retire().expect("a client is closed once");
+        let (left, _) = connection.retire().expect("a client is closed once");
         assert_eq!(left.len(), self.members.keys().filter(|(member, _)| *member == serial).count());
         self.members.retain(|(member, _), _| *member != serial);
         let state = &self.shards[shard];

@@ -91,6 +91,8 @@ impl Channel {
         member: bool,
         flush: impl FnOnce(),
     ) -> Result<Resume, Deleted> {
+        let mut flush = Some(flush);
+        let mut flush = || flush.take().into_iter().for_each(|flush| flush());
         let mut state = lock(&self.state);
         if state.deleted {
             return Err(Deleted);

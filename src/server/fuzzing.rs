@@ -98,10 +98,10 @@ impl Desk {
     fn late(&self) -> Option<Answer> {
         drop(self.told());
         let answer = self.told().into_iter().find_map(|item| match item {
-            Item::Answer(late) => {
-                let Told::Json(status, body) = late.answer;
-                Some(Answer::of_json(status, body))
-            }
+            Item::Answer(late) => match late.answer {
+                Told::Json(status, body) => Some(Answer::of_json(status, body)),
+                _ => None,
+            },
             _ => None,
         });
         assert!(answer.is_some(), "a request is never answered");
