@@ -233,6 +233,11 @@ impl Inbox {
         self.len.load(SeqCst)
     }
 
+    /// Bytes of messages that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+
     /// Announces that the reader is about to sleep. False if it must not, because something waits.
     pub fn prepare_sleep(&self) -> bool {
         self.asleep.store(true, SeqCst);

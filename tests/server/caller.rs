@@ -103,6 +103,11 @@ impl Caller {
         let mut framed = vec![0];
         framed.extend_from_slice(&u32::try_from(message.len()).unwrap().to_be_bytes());
         framed.extend_from_slice(message);
+        self.open_with(path, framed, done)
+    }
+
+    /// Begins a call with bytes that should be messages.
+    pub fn open_with(&mut self, path: &str, bytes: Vec<u8>, done: bool) -> Stream {
         let request = Request::post(format!("http://t{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
@@ -113,7 +118,7 @@ impl Caller {
             let mut requests = requests.ready().await.unwrap();
             let (answer, mut body) = requests.send_request(request, false).unwrap();
             // A refusal may come before the body is taken.
-            let _ = body.send_data(framed.into(), done);
+            let _ = body.send_data(bytes.into(), done);
             let answer = timeout(PATIENCE, answer).await.expect("an answer comes").unwrap();
             assert_eq!(answer.status(), 200);
             let (head, answer) = answer.into_parts();

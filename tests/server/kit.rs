@@ -23,6 +23,8 @@ pub fn server(options: &[(&str, &str)]) -> Server {
 pub struct Raw {
     pub stream: TcpStream,
     ahead: Vec<u8>,
+    /// How much of it was taken.
+    taken: usize,
 }
 
 /// An HTTP answer.
@@ -73,7 +75,7 @@ impl Raw {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, ahead: Vec::new() }
+        Self { stream, ahead: Vec::new(), taken: 0 }
     }
 
     /// A connection from `source`, one of the loopback's many addresses.
@@ -86,7 +88,7 @@ impl Raw {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, ahead: Vec::new() }
+        Self { stream, ahead: Vec::new(), taken: 0 }
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -99,19 +101,31 @@ impl Raw {
         match self.stream.read(&mut buffer) {
             Ok(0) => false,
             Ok(n) => {
+                self.ahead.drain(..std::mem::take(&mut self.taken));
                 self.ahead.extend_from_slice(&buffer[..n]);
                 true
             }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => false,
-            Err(error) => panic!("nothing came: {error}; so far {:?}", self.ahead),
+            Err(error) => panic!("nothing came: {error}; so far {:?}", self.rest()),
         }
     }
 
+    /// Whether something was read and not taken.
+    pub fn has_ahead(&self) -> bool {
+        !self.rest().is_empty()
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.ahead[self.taken..]
+    }
+
     fn take(&mut self, n: usize) -> Vec<u8> {
-        while self.ahead.len() < n {
-            assert!(self.fill(), "closed after {:?}", String::from_utf8_lossy(&self.ahead));
+        while self.rest().len() < n {
+            assert!(self.fill(), "closed after {:?}", String::from_utf8_lossy(self.rest()));
         }
-        self.ahead.drain(..n).collect()
+        let piece = self.rest()[..n].to_vec();
+        self.taken += n;
+        piece
     }
 
     /// Reads an answer's head and its body.
@@ -122,9 +136,9 @@ impl Raw {
     /// Reads up to and with `end`.
     fn take_until(&mut self, end: &[u8]) -> String {
         loop {
-            match self.ahead.windows(end.len()).position(|window| window == end) {
+            match self.rest().windows(end.len()).position(|window| window == end) {
                 Some(at) => return String::from_utf8(self.take(at + end.len())).unwrap(),
-                None => assert!(self.fill(), "closed after {:?}", self.ahead),
+                None => assert!(self.fill(), "closed after {:?}", self.rest()),
             }
         }
     }
@@ -166,7 +180,7 @@ impl Raw {
 
     /// Whether the server ends the connection without another byte.
     pub fn is_closed(&mut self) -> bool {
-        assert!(self.ahead.is_empty(), "unread: {:?}", String::from_utf8_lossy(&self.ahead));
+        assert!(!self.has_ahead(), "unread: {:?}", String::from_utf8_lossy(self.rest()));
         !self.fill()
     }
 

@@ -336,6 +336,10 @@ impl Shard {
             }
             return;
         }
+        if self.resume_input(token) {
+            return;
+        }
+        let Some(conn) = self.conns.get(token) else { return };
         let mut scratch = std::mem::take(&mut self.scratch);
         let more = match &conn.lane {
             Lane::Http(_) => self.read_http(token, &mut scratch),

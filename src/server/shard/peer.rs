@@ -33,6 +33,8 @@ pub(super) struct Peer {
     pub places: HashMap<u64, Place>,
     /// Something came and is not read, because the handler is busy.
     pub held_back: bool,
+    /// Input that was read and not looked at: it has to read its answers first.
+    pub carry: Vec<u8>,
     /// Frames of this round that are its alone.
     pending: Vec<u8>,
     /// When to ping, or, while a pong is awaited, when that is late.
@@ -59,6 +61,7 @@ impl Peer {
             everyone,
             places: HashMap::new(),
             held_back: false,
+            carry: Vec::new(),
             pending: Vec::new(),
             ping_at,
             progress_at: now,

@@ -104,6 +104,10 @@ impl Shard {
                 Some(conn) if !conn.dead && conn.after_flush == AfterFlush::Stay => {}
                 _ => return,
             }
+            if !input.is_empty() && self.owes_much(token) {
+                self.keep_input(token, input);
+                break;
+            }
         }
         if !decoder.is_idle()
             && let Some(conn) = self.conns.get_mut(token)
@@ -114,6 +118,40 @@ impl Shard {
             let wait = self.options.message_timeout.as_millis() as u64;
             conn.deadline = conn.deadline.min(since.saturating_add(wait));
         }
+    }
+
+    /// Whether a connection of an endpoint has so many answers waiting that what else it asked must
+    /// wait: a few bytes may ask for very much.
+    fn owes_much(&mut self, token: usize) -> bool {
+        if !matches!(self.conns.get(token), Some(Conn { lane: Lane::Peer(_), .. })) {
+            return false;
+        }
+        if self.inbox.bytes() >= self.options.queue_bytes / 4 {
+            self.deliver();
+        }
+        self.conns.get(token).is_some_and(|conn| self.is_behind(conn))
+    }
+
+    fn keep_input(&mut self, token: usize, rest: &[u8]) {
+        let Some(conn) = self.conns.get_mut(token) else { return };
+        conn.paused = true;
+        if let Some(peer) = conn.peer_mut() {
+            peer.carry = rest.to_vec();
+            // It is counted when it is looked at.
+            Gauges::sub(&peer.connection.traffic().bytes_in, rest.len() as u64);
+        }
+    }
+
+    /// Looks at input that was kept before more is read; false if there is none.
+    pub(super) fn resume_input(&mut self, token: usize) -> bool {
+        let Some(peer) = self.conns.get_mut(token).and_then(Conn::peer_mut) else { return false };
+        if peer.carry.is_empty() {
+            return false;
+        }
+        let mut carry = std::mem::take(&mut peer.carry);
+        self.websocket_input(token, &mut carry);
+        self.again.push(token);
+        true
     }
 
     /// Whether a message of the connection has taken too long. The time in which the server does not
