@@ -15,6 +15,7 @@ mod floods;
 mod frames;
 #[cfg(feature = "grpc")]
 mod grpc;
+mod history;
 mod http;
 #[allow(dead_code)]
 #[path = "../server/kit.rs"]
@@ -41,6 +42,7 @@ fn areas() -> Vec<(&'static str, &'static [Case])> {
         ("Compressed messages", compression::CASES),
         ("The stream protocol", stream::CASES),
         ("The session dialect", session::CASES),
+        ("Histories, positions, keys and patterns", history::CASES),
         ("The packet dialect and the gateway's clients", packet::CASES),
         #[cfg(feature = "grpc")]
         ("gRPC", grpc::CASES),
