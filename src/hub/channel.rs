@@ -288,7 +288,6 @@ impl Channel {
         since: Option<Position>,
         tell: impl FnOnce(&Start) -> Option<Message>,
     ) -> Result<(), Deleted> {
-        let home = connection.home();
         let mut state = lock(&self.state);
         if state.deleted {
             return Err(Deleted);
@@ -298,6 +297,34 @@ impl Channel {
         tell_of(&start, connection, tell);
         let behind = (start.recovered == Some(true)).then_some(start.position.offset);
         let since = behind.filter(|offset| *offset < state.offset);
+        self.admit(&mut state, connection, loose, since);
+        Ok(())
+    }
+
+    /// Makes a connection a member again, as it was in the process before this one: one that was
+    /// catching up goes on behind `since`. Wake the shard afterwards.
+    pub(super) fn readmit(
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
+        loose: bool,
+        since: Option<u64>,
+    ) -> Result<(), Deleted> {
+        let mut state = lock(&self.state);
+        if state.deleted {
+            return Err(Deleted);
+        }
+        self.admit(&mut state, connection, loose, since);
+        Ok(())
+    }
+
+    fn admit(
+        self: &Arc<Self>,
+        state: &mut State,
+        connection: &Arc<Connection>,
+        loose: bool,
+        since: Option<u64>,
+    ) {
+        let home = connection.home();
         let group = state.group.get_or_insert_default();
         let member = Member { connection: Arc::clone(connection), loose };
         group.members.insert(connection.serial(), member);
@@ -310,7 +337,6 @@ impl Channel {
         self.subscribers.fetch_add(1, Relaxed);
         let (connection, channel) = (Arc::clone(connection), Arc::clone(self));
         home.inbox.push(Item::Join { connection, channel, since });
-        Ok(())
     }
 
     /// Sends a member what `tell` makes of the present, behind the messages up to it and before the
@@ -378,7 +404,7 @@ impl Channel {
     }
 
     /// Whether it was deleted.
-    pub(super) fn is_deleted(&self) -> bool {
+    pub fn is_deleted(&self) -> bool {
         lock(&self.state).deleted
     }
 

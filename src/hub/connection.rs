@@ -1,5 +1,7 @@
 //! One connection that has a name: who it is, what belongs to it, and the way to it from any thread.
 
+mod handover;
+
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;

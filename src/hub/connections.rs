@@ -43,7 +43,7 @@ impl Filter {
 #[derive(Debug, Default)]
 pub struct Connections {
     maps: RwLock<Maps>,
-    next_serial: AtomicU64,
+    pub(super) next_serial: AtomicU64,
 }
 
 #[derive(Debug, Default)]

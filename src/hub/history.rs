@@ -86,6 +86,19 @@ impl History {
         if self.entries.is_empty() { last + 1 } else { self.first }
     }
 
+    /// All that is kept: offset, time in ms since the Unix epoch, message.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u64, &Message)> {
+        (self.first..).zip(&self.entries).map(|(offset, (time, message))| (offset, *time, message))
+    }
+
+    /// Whether a publication of this offset can follow what is kept.
+    pub(super) fn is_next(&self, offset: u64) -> bool {
+        match self.entries.len() as u64 {
+            0 => offset > 0,
+            len => self.first + len == offset,
+        }
+    }
+
     /// The publications behind `after`, up to about `max_bytes` of them and at least one; true with
     /// the last one.
     pub(super) fn behind(&self, after: u64, max_bytes: usize) -> (Vec<(u64, Message)>, bool) {

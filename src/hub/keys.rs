@@ -1,9 +1,10 @@
 //! What was published under which key, so that a repeat is not published again.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::BuildHasher;
-use std::sync::{Arc, LazyLock};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sha1::{Digest, Sha1};
 
 use super::ChannelConfig;
 use crate::wire::MessageKind;
@@ -16,16 +17,19 @@ pub const MAX_KEY: usize = 255;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Keyed<'a> {
     key: &'a [u8],
-    /// A hash of the message's kind and payload.
+    /// Of the message's kind and payload. The same in every process: whoever takes the channel over
+    /// compares with it.
     print: u64,
 }
 
 impl<'a> Keyed<'a> {
     /// Reads the whole message: not under a lock.
     pub(super) fn new(key: &'a [u8], message: &Message) -> Self {
-        static HASHER: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
         let binary = message.kind() == MessageKind::Binary;
-        Self { key, print: HASHER.hash_one((binary, message.payload())) }
+        let hash = Sha1::new().chain_update([binary.into()]).chain_update(message.payload());
+        let print =
+            hash.finalize().iter().take(8).fold(0, |print, byte| print << 8 | u64::from(*byte));
+        Self { key, print }
     }
 }
 
@@ -84,6 +88,25 @@ impl Keys {
         let key: Arc<[u8]> = keyed.key.into();
         self.entries.insert(Arc::clone(&key), Entry { offset, print: keyed.print });
         self.order.push_back((now, key));
+    }
+
+    /// All that are remembered, the oldest first: key, offset, print, and for how long.
+    pub(super) fn iter(
+        &self,
+        now: Instant,
+    ) -> impl ExactSizeIterator<Item = (&[u8], u64, u64, Duration)> {
+        self.order.iter().map(move |(at, key)| {
+            let (offset, print) =
+                self.entries.get(key).map_or((0, 0), |entry| (entry.offset, entry.print));
+            (&**key, offset, print, now.saturating_duration_since(*at))
+        })
+    }
+
+    /// Remembers a key of another process, behind those that it was told before.
+    pub(super) fn restore(&mut self, key: &[u8], offset: u64, print: u64, at: Instant) {
+        let key: Arc<[u8]> = key.into();
+        self.entries.insert(Arc::clone(&key), Entry { offset, print });
+        self.order.push_back((at, key));
     }
 
     fn forget_first(&mut self) {

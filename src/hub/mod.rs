@@ -12,6 +12,7 @@ mod connection;
 mod connections;
 mod counters;
 mod expiry;
+mod handover;
 mod histogram;
 mod history;
 mod inbox;

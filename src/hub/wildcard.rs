@@ -27,7 +27,7 @@ pub(super) struct Wild {
     pub(super) patterns: Vec<Pattern>,
     /// The channels that it is in by patterns alone.
     pub(super) loose: BTreeSet<u64>,
-    beyond: Beyond,
+    pub(super) beyond: Beyond,
 }
 
 impl Wild {

@@ -38,6 +38,10 @@ impl Grpc {
         match self.0 {}
     }
 
+    pub(super) fn take_listener(&self) -> Option<TcpListener> {
+        match self.0 {}
+    }
+
     pub(super) fn request_stop(&self, _drain: Duration) {
         match self.0 {}
     }

@@ -9,6 +9,7 @@ pub mod dialect;
 pub mod fuzzing;
 #[cfg_attr(not(feature = "grpc"), path = "grpc_absent.rs")]
 mod grpc;
+mod handover;
 mod history;
 mod limits;
 mod listen;
@@ -24,10 +25,11 @@ mod service;
 mod shard;
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+pub use handover::{HandedOver, TakenOver};
 pub use listen::Listeners;
 pub use options::{OPTIONS, Secret, ServerOptions};
 pub use process::Process;
@@ -53,7 +55,7 @@ pub struct Server {
     /// Empty once the server is stopped. Whoever stops it holds the lock while it joins, so that
     /// everyone who stops it returns when it is stopped.
     threads: Mutex<Vec<JoinHandle<()>>>,
-    grpc: Option<Grpc>,
+    grpc: Mutex<Option<Arc<Grpc>>>,
 }
 
 impl Server {
@@ -69,17 +71,10 @@ impl Server {
     /// The same on sockets that listen already. What waits at them was not refused, and is served.
     ///
     /// Errors: those of [`Server::start`]; `Io` also for a socket that has no address of IP.
-    pub fn start_on(mut options: ServerOptions, listeners: Listeners) -> Result<Self> {
-        if options.thread_name.contains('\0') {
-            let message = "option 'thread_name' cannot hold a NUL";
-            return Err(Error::new(ErrorKind::InvalidOption, message));
-        }
-        let asked = Mutex::new(options.clone());
-        options.shards = match options.shards {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            shards => shards,
-        }
-        .min(MAX_SHARDS);
+    pub fn start_on(options: ServerOptions, listeners: Listeners) -> Result<Self> {
+        let foundation = Foundation::lay(options)?;
+        let service = Arc::clone(&foundation.service);
+        let options = service.options();
         let (address, sockets) = match listeners.http.first() {
             Some(first) => (first.local_addr()?, listeners.http),
             None => listen::bind(&options.listen, options.shards)?,
@@ -87,58 +82,48 @@ impl Server {
         let hands = listen::deal(&sockets, options.shards)?;
         // Each shard has its own descriptors.
         drop(sockets);
-
-        let mut wakers = Vec::new();
-        let mut polls = Vec::new();
-        let mut inboxes = Vec::new();
-        for _ in &hands {
-            let (poll, waker) =
-                shard::poll().map_err(|error| Error::from(error).context("poll"))?;
-            let waker = Arc::new(waker);
-            let wake = Arc::clone(&waker);
-            // The only way a wake-up can fail is a descriptor that is no longer open.
-            let wake = move || drop(wake.wake());
-            inboxes.push(Arc::new(Inbox::new(options.inbox_bytes, Box::new(wake))));
-            polls.push(poll);
-            wakers.push(waker);
-        }
-        let hub = Hub::new(inboxes.clone(), options.max_channels);
-        let service = Arc::new(Service::new(hub, options, hands.len()));
         dialect::install(&service)?;
         let grpc = Grpc::start(&service, listeners.grpc)?;
-        let control = Arc::new(Control::new());
-        let server = Self {
-            address,
-            service: Arc::clone(&service),
-            control: Arc::clone(&control),
-            wakers,
-            asked,
-            threads: Mutex::default(),
-            grpc,
-        };
-        let shards = hands.into_iter().zip(polls).zip(inboxes).enumerate();
-        for (id, ((listeners, poll), inbox)) in shards {
-            let service = Arc::clone(&service);
-            let control = Arc::clone(&control);
+        let (mut server, parts) = foundation.build();
+        server.address = address;
+        server.grpc = Mutex::new(grpc.map(Arc::new));
+        for (parts, listeners) in parts.into_iter().zip(hands) {
             // A failure on the way drops the server, which stops the shards that run already.
-            server.spawn(Parts { id, service, inbox, control, poll, listeners })?;
+            let mut shard = Shard::new(parts);
+            shard.listen(listeners)?;
+            server.spawn(shard, || true)?;
         }
         log::info!(target: "qyun::server", "listening on {address}");
         Ok(server)
     }
 
-    fn spawn(&self, parts: Parts) -> Result<()> {
-        let name = format!("{}-{}", self.service.options().thread_name, parts.id);
+    /// Runs a shard on a thread of its own, unless `may_run` says there, first, that it is not to
+    /// be.
+    fn spawn(&self, shard: Shard, may_run: impl FnOnce() -> bool + Send + 'static) -> Result<()> {
+        let name = format!("{}-{}", self.service.options().thread_name, shard.id());
         // However the thread ends, publishers must not wait for it.
-        let closing = Closing(Arc::clone(&parts.inbox));
-        let shard = Shard::new(parts)?;
+        let closing = Closing(Arc::clone(shard.inbox()));
         let thread = thread::spawn(&name, move || {
             let _closing = closing;
             thread::never_waits();
-            shard.run();
+            if may_run() {
+                shard.run();
+            }
         })?;
         self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         Ok(())
+    }
+
+    /// The same for a shard that begins when something is sent, and never does when the sender is
+    /// dropped instead.
+    fn spawn_waiting(&self, shard: Shard) -> Result<mpsc::Sender<()>> {
+        let (gate, opened) = mpsc::channel();
+        self.spawn(shard, move || opened.recv().is_ok())?;
+        Ok(gate)
+    }
+
+    fn grpc(&self) -> Option<Arc<Grpc>> {
+        self.grpc.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The address it listens on, with the real port when 0 was asked for.
@@ -148,7 +133,7 @@ impl Server {
 
     /// The address of its gRPC, if it has that.
     pub fn grpc_addr(&self) -> Option<SocketAddr> {
-        self.grpc.as_ref().map(Grpc::local_addr)
+        self.grpc().map(|grpc| grpc.local_addr())
     }
 
     /// The operations on its channels.
@@ -169,7 +154,7 @@ impl Server {
         if self.service.is_closed() {
             return Err(Error::new(ErrorKind::Closed, "the server is stopped"));
         }
-        let reload = self.take_over(options)?;
+        let reload = self.apply(options)?;
         self.wake();
         if !thread::must_not_wait() {
             self.control.wait_until_followed(Duration::from_secs(1));
@@ -188,7 +173,7 @@ impl Server {
         self.control.wait_until_followed(patience)
     }
 
-    fn take_over(&self, options: &ServerOptions) -> Result<Reload> {
+    fn apply(&self, options: &ServerOptions) -> Result<Reload> {
         let mut reload = Reload::default();
         // Held to the end: of two reloads at a time, one comes after the other.
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -232,13 +217,14 @@ impl Server {
         self.service.close();
         self.control.request_stop(drain);
         self.wake();
-        if let Some(grpc) = &self.grpc {
+        let grpc = self.grpc();
+        if let Some(grpc) = &grpc {
             grpc.request_stop(drain);
         }
         if thread::must_not_wait() {
             return false;
         }
-        let calls_done = self.grpc.as_ref().is_none_or(Grpc::join);
+        let calls_done = grpc.is_none_or(|grpc| grpc.join());
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
         for thread in threads.drain(..) {
             if thread.join().is_err() {
@@ -252,6 +238,65 @@ impl Server {
         self.service.rpc().stop();
         self.service.forget_endpoints();
         calls_done && self.control.was_clean()
+    }
+}
+
+/// What a server is made of, as far as it does not depend on its sockets.
+struct Foundation {
+    service: Arc<Service>,
+    control: Arc<Control>,
+    asked: ServerOptions,
+    polls: Vec<(mio::Poll, Arc<mio::Waker>)>,
+    inboxes: Vec<Arc<Inbox>>,
+}
+
+impl Foundation {
+    fn lay(mut options: ServerOptions) -> Result<Self> {
+        if options.thread_name.contains('\0') {
+            let message = "option 'thread_name' cannot hold a NUL";
+            return Err(Error::new(ErrorKind::InvalidOption, message));
+        }
+        let asked = options.clone();
+        options.shards = match options.shards {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            shards => shards,
+        }
+        .min(MAX_SHARDS);
+        let mut polls = Vec::new();
+        let mut inboxes = Vec::new();
+        for _ in 0..options.shards {
+            let (poll, waker) =
+                shard::poll().map_err(|error| Error::from(error).context("poll"))?;
+            let waker = Arc::new(waker);
+            let wake = Arc::clone(&waker);
+            // The only way a wake-up can fail is a descriptor that is no longer open.
+            let wake = move || drop(wake.wake());
+            inboxes.push(Arc::new(Inbox::new(options.inbox_bytes, Box::new(wake))));
+            polls.push((poll, waker));
+        }
+        let hub = Hub::new(inboxes.clone(), options.max_channels);
+        let shards = options.shards;
+        let service = Arc::new(Service::new(hub, options, shards));
+        Ok(Self { service, control: Arc::new(Control::new()), asked, polls, inboxes })
+    }
+
+    /// The server, which has no thread and no socket yet, and its shards' parts.
+    fn build(self) -> (Server, Vec<Parts>) {
+        let server = Server {
+            address: SocketAddr::from(([0; 4], 0)),
+            service: Arc::clone(&self.service),
+            control: Arc::clone(&self.control),
+            wakers: self.polls.iter().map(|(_, waker)| Arc::clone(waker)).collect(),
+            asked: Mutex::new(self.asked),
+            threads: Mutex::default(),
+            grpc: Mutex::default(),
+        };
+        let parts = self.polls.into_iter().zip(self.inboxes).enumerate();
+        let parts = parts.map(|(id, ((poll, _), inbox))| {
+            let (service, control) = (Arc::clone(&self.service), Arc::clone(&self.control));
+            Parts { id, service, inbox, control, poll }
+        });
+        (server, parts.collect())
     }
 }
 

@@ -272,6 +272,11 @@ impl Rpc {
 }
 
 impl Rpc {
+    /// Whether the program has registered a method.
+    pub(in crate::server) fn is_registered(&self) -> bool {
+        !self.methods.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
     /// The server has stopped: every registration is dropped, and no call can be made any more.
     pub(in crate::server) fn stop(&self) {
         self.clock.stop();

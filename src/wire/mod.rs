@@ -2,6 +2,7 @@
 
 mod encode;
 pub mod events;
+pub mod handover;
 pub mod http;
 pub mod meta;
 pub mod name;

@@ -18,6 +18,7 @@ mod fanout;
 mod gateway;
 #[cfg(feature = "grpc")]
 mod grpc;
+mod handover;
 mod history;
 mod host;
 mod kit;

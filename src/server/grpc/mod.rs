@@ -40,6 +40,8 @@ pub fn arguments(bytes: &[u8]) -> Option<(String, String)> {
 #[derive(Debug)]
 pub(super) struct Grpc {
     address: SocketAddr,
+    /// Kept for whoever takes it over; none once it is asked to stop.
+    listener: Mutex<Option<TcpListener>>,
     stop: Mutex<Option<oneshot::Sender<Duration>>>,
     /// Empty once it is stopped; true from the thread says that all calls were finished. Whoever
     /// stops it holds the lock while it joins.
@@ -62,6 +64,7 @@ impl Grpc {
             None => listen::bind_one(&options.grpc_listen)
                 .map_err(|error| error.context("option 'grpc_listen'"))?,
         };
+        let kept = listener.try_clone()?;
         let router = Router::new(Arc::clone(service))?;
         let (stop, stopped) = oneshot::channel();
         let runtime = Builder::new_current_thread()
@@ -75,7 +78,12 @@ impl Grpc {
             runtime.block_on(connections::serve(listener, router, stopped))
         })?;
         log::info!(target: "qyun::server", "gRPC on {address}");
-        Ok(Some(Self { address, stop: Mutex::new(Some(stop)), thread: Mutex::new(Some(thread)) }))
+        Ok(Some(Self {
+            address,
+            listener: Mutex::new(Some(kept)),
+            stop: Mutex::new(Some(stop)),
+            thread: Mutex::new(Some(thread)),
+        }))
     }
 
     /// The address it listens on.
@@ -83,9 +91,16 @@ impl Grpc {
         self.address
     }
 
+    /// The socket that it listens on, for who takes it over; none once it was asked to stop.
+    pub(super) fn take_listener(&self) -> Option<TcpListener> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// Asks it to stop: to accept no more, to end the streams, and to wait up to `drain` for calls
     /// that have begun.
     pub(super) fn request_stop(&self, drain: Duration) {
+        // Nobody shall wait at a socket that nobody looks at.
+        drop(self.take_listener());
         if let Some(stop) = self.stop.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = stop.send(drain);
         }

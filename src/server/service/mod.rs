@@ -436,6 +436,12 @@ impl Service {
             self.note_limit(Limit::MaxChannels);
         }
     }
+
+    /// Counts a connection in that another process admitted, or refused.
+    pub(in crate::server) fn adopt(&self, refused: bool) {
+        let count = if refused { &self.refused } else { &self.sockets };
+        count.fetch_add(1, Relaxed);
+    }
 }
 
 /// The text was checked when it was set.

@@ -10,7 +10,7 @@ use mio::net::TcpStream;
 use super::http::HttpState;
 use super::overload::{Fate, Paced};
 use super::peer::Peer;
-use super::queue::{OutQueue, Tag};
+use super::queue::{OutQueue, Stands, Tag, Waiting};
 use super::subscriptions::Place;
 use crate::hub::Channel;
 use crate::server::service::Admission;
@@ -100,6 +100,13 @@ pub(super) enum AfterFlush {
     Free,
 }
 
+impl AfterFlush {
+    /// The one that is this number.
+    pub(super) fn from_number(number: u8) -> Option<Self> {
+        [Self::Stay, Self::Linger, Self::Free].into_iter().find(|one| *one as u8 == number)
+    }
+}
+
 /// What became of bytes handed to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
@@ -149,6 +156,16 @@ impl Conn {
             true => OWN_BYTES,
             false => 0,
         }
+    }
+
+    /// What waits to be written, in order.
+    pub(super) fn queue(&self) -> impl Iterator<Item = Waiting<'_>> {
+        self.out.iter().flat_map(|out| out.iter())
+    }
+
+    /// Appends what waited in the same order in another process.
+    pub(super) fn restore(&mut self, bytes: Bytes, at: usize, tag: Option<Tag>, stands: Stands) {
+        self.out.get_or_insert_default().restore(bytes, at, tag, stands);
     }
 
     /// Whether the lane is a WebSocket that has not begun to close.

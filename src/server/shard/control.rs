@@ -1,7 +1,7 @@
 //! How shards are told to stop, and that the options are others.
 
 use std::sync::atomic::{
-    AtomicBool, AtomicU64,
+    AtomicBool, AtomicU8, AtomicU64,
     Ordering::{Acquire, Release, SeqCst},
 };
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -9,14 +9,26 @@ use std::time::{Duration, Instant};
 
 use super::Shard;
 use super::conn::{AfterFlush, Lane};
+use super::pause::Pause;
 use super::sweep;
 use crate::server::dialect::Endpoint;
 use crate::server::{ServerOptions, remote};
 
+/// What shards are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Serving,
+    /// To come to rest, as [`Pause`] says.
+    Pausing,
+    Stopping,
+}
+
 /// What all shards of a server look at.
 #[derive(Debug)]
 pub(in crate::server) struct Control {
-    pub(super) stop: AtomicBool,
+    /// See [`Phase`]. A shard reads it once a round.
+    phase: AtomicU8,
+    pause: Mutex<Option<Arc<Pause>>>,
     /// The drain's end, in ms after `start`.
     pub(super) deadline_ms: AtomicU64,
     pub(super) start: Instant,
@@ -32,7 +44,8 @@ pub(in crate::server) struct Control {
 impl Control {
     pub(in crate::server) fn new() -> Self {
         Self {
-            stop: AtomicBool::new(false),
+            phase: AtomicU8::new(Phase::Serving as u8),
+            pause: Mutex::default(),
             deadline_ms: AtomicU64::new(0),
             start: Instant::now(),
             cut: AtomicBool::new(false),
@@ -47,7 +60,38 @@ impl Control {
         let deadline = self.start.elapsed().saturating_add(drain);
         let deadline = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
         self.deadline_ms.store(deadline, SeqCst);
-        self.stop.store(true, SeqCst);
+        self.phase.store(Phase::Stopping as u8, SeqCst);
+    }
+
+    /// Asks every shard to pause; they must be woken then. False if they are to stop, or pause
+    /// already.
+    pub(in crate::server) fn request_pause(&self, pause: Arc<Pause>) -> bool {
+        *self.pause.lock().unwrap_or_else(PoisonError::into_inner) = Some(pause);
+        let (from, to) = (Phase::Serving as u8, Phase::Pausing as u8);
+        self.phase.compare_exchange(from, to, SeqCst, SeqCst).is_ok()
+    }
+
+    /// Ends what [`Control::request_pause`] began, before the shards are told to go on: none of them
+    /// must find it again.
+    pub(in crate::server) fn end_pause(&self) {
+        let (from, to) = (Phase::Pausing as u8, Phase::Serving as u8);
+        // A stop that was asked for meanwhile comes next.
+        let _ = self.phase.compare_exchange(from, to, SeqCst, SeqCst);
+        *self.pause.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The pause that shards are asked for.
+    pub(super) fn pause(&self) -> Option<Arc<Pause>> {
+        self.pause.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What shards are asked for.
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(SeqCst) {
+            number if number == Phase::Serving as u8 => Phase::Serving,
+            number if number == Phase::Pausing as u8 => Phase::Pausing,
+            _ => Phase::Stopping,
+        }
     }
 
     /// Whether all connections went by themselves.
@@ -73,7 +117,7 @@ impl Control {
     pub(in crate::server) fn wait_until_followed(&self, patience: Duration) -> bool {
         let end = Instant::now() + patience;
         let mut behind = self.behind();
-        while behind.1 > 0 && !self.stop.load(SeqCst) {
+        while behind.1 > 0 && self.phase() != Phase::Stopping {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return false;

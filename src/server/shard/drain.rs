@@ -10,7 +10,7 @@ use crate::server::dialect::Closure;
 use crate::wire::{Dialect, close, events, reconnect};
 
 /// What a WebSocket is told when its server stops.
-const REASON: &str = "server is stopping";
+pub(super) const REASON: &str = "server is stopping";
 
 /// The WebSockets and streams of events that were there when the server began to stop, and over
 /// what time they are told to go.

@@ -38,10 +38,35 @@ pub(super) struct HttpState {
     searched: usize,
     /// A request whose body is being read.
     request: Option<(Call, Body, Reply)>,
+    /// The head of that request, unless all of it came at once.
+    head: Box<[u8]>,
     /// A WebSocket that waits to be admitted; what came behind its head is in `carry`.
     pub candidate: Option<Box<Candidate>>,
     /// A request that waits for its answer; what came behind it is in `carry`.
     pub waiting: Option<Waiting>,
+}
+
+impl HttpState {
+    /// The state of a connection that is to be given `input` first.
+    pub(super) fn replaying(input: &[u8]) -> Self {
+        Self { carry: input.to_vec(), ..Self::default() }
+    }
+
+    /// Input that brings a new connection to this state. Nothing of it was executed.
+    pub(super) fn replay(&self) -> Vec<u8> {
+        let mut input = Vec::new();
+        if let Some((_, body, _)) = &self.request {
+            // It was told to continue already.
+            let lines = self.head.split_inclusive(|byte| *byte == b'\n');
+            let expects = |line: &[u8]| {
+                line.get(..7).is_some_and(|name| name.eq_ignore_ascii_case(b"expect:"))
+            };
+            lines.filter(|line| !expects(line)).for_each(|line| input.extend_from_slice(line));
+            body.replay(&mut input);
+        }
+        input.extend_from_slice(&self.carry);
+        input
+    }
 }
 
 /// Whether to go on with a connection's input.
@@ -193,7 +218,13 @@ impl Shard {
     fn request_input(&mut self, token: usize, input: &mut [u8]) -> Option<(Next, usize)> {
         match parse(input) {
             Parsed::Head(head, size) => match head_limit(&self.options, input.get(..size)?) {
-                None => Some((self.on_head(token, &head), size)),
+                None => {
+                    let next = self.on_head(token, &head);
+                    if matches!(next, Next::Body) {
+                        self.keep_head(token, input.split_at_checked(size)?);
+                    }
+                    Some((next, size))
+                }
                 Some(refusal) => {
                     self.refuse(token, refusal);
                     Some((Next::Nothing, size))
@@ -327,6 +358,16 @@ impl Shard {
             state.get_or_insert_default().request = Some((call, body, reply));
         }
         Next::Body
+    }
+
+    /// Keeps the head of a request whose body is not all there.
+    fn keep_head(&mut self, token: usize, (head, rest): (&[u8], &[u8])) {
+        if let Some(Some(state)) = http_state(&mut self.conns, token)
+            && let Some((_, body, _)) = &state.request
+            && !body.is_within(rest)
+        {
+            state.head = head.into();
+        }
     }
 
     /// Takes input for a body. `None`: the body is not whole.

@@ -145,14 +145,20 @@ impl Shard {
         if !self.ledger.follow(&self.options) {
             return;
         }
-        let gate = self.service.gate();
-        for (token, conn) in &self.conns {
-            let Some(address) = address(conn, &self.trusted_proxies) else { continue };
-            if !conn.refused && !self.ledger.parties.contains_key(&token) {
-                let party = Party::from(address);
-                gate.add(party, self.now);
-                self.ledger.parties.insert(token, party);
-            }
+        let tokens: Vec<usize> = self.conns.iter().map(|(token, _)| token).collect();
+        tokens.into_iter().for_each(|token| self.count_party(token));
+    }
+
+    /// Counts a connection that is there already for its address, if such are counted.
+    pub(super) fn count_party(&mut self, token: usize) {
+        let Some(conn) = self.conns.get(token).filter(|conn| !conn.refused) else { return };
+        if !self.ledger.gate.counts_connections() || self.ledger.parties.contains_key(&token) {
+            return;
+        }
+        if let Some(address) = address(conn, &self.trusted_proxies) {
+            let party = Party::from(address);
+            self.service.gate().add(party, self.now);
+            self.ledger.parties.insert(token, party);
         }
     }
 }

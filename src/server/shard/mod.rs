@@ -14,10 +14,12 @@ mod deflate;
 mod drain;
 mod encoding;
 mod fanout;
+mod handover;
 mod http;
 mod late;
 mod ledger;
 mod overload;
+mod pause;
 mod peer;
 mod queue;
 mod resume;
@@ -30,7 +32,6 @@ mod websocket;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -43,9 +44,13 @@ use slab::Slab;
 use self::answers::Answers;
 use self::conn::{AfterFlush, Conn, Lane, Sent};
 pub(super) use self::control::Control;
+use self::control::Phase;
 use self::drain::Leaving;
 use self::ledger::Ledger;
 
+pub(super) use self::handover::Known;
+pub(super) use self::pause::Pause;
+use self::pause::Verdict;
 use self::resume::CatchUp;
 use self::spin::Spin;
 use self::subscriptions::Local;
@@ -73,7 +78,6 @@ pub(super) struct Parts {
     pub inbox: Arc<Inbox>,
     pub control: Arc<Control>,
     pub poll: Poll,
-    pub listeners: Vec<TcpListener>,
 }
 
 /// Makes the poll of a shard and what wakes it from other threads.
@@ -146,14 +150,14 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    pub(super) fn new(parts: Parts) -> io::Result<Self> {
-        let Parts { id, service, inbox, control, poll, mut listeners } = parts;
-        accept::watch(&poll, &mut listeners)?;
+    /// A shard that has no socket yet.
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { id, service, inbox, control, poll } = parts;
         let options = service.options();
         let spin = Spin::new(options.busy_poll);
         let sweep_interval = sweep::interval(&options);
         let trusted_proxies = control::trusted_proxies(&options);
-        Ok(Self {
+        Self {
             id,
             ledger: Ledger::new(&options),
             options,
@@ -162,7 +166,7 @@ impl Shard {
             inbox,
             control,
             poll,
-            listeners,
+            listeners: Vec::new(),
             conns: Slab::new(),
             locals: Slab::new(),
             cache: HashMap::default(),
@@ -193,7 +197,15 @@ impl Shard {
             stopping: false,
             leaving: Leaving::default(),
             service,
-        })
+        }
+    }
+
+    pub(super) fn id(&self) -> usize {
+        self.id
+    }
+
+    pub(super) fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
     }
 
     /// Serves until it is told to stop and all connections are gone or the drain is over.
@@ -238,8 +250,19 @@ impl Shard {
             self.sweep();
             self.expire_channels();
             self.free_dead();
-            if self.control.stop.load(SeqCst) && self.is_stopped() {
-                break;
+            match self.control.phase() {
+                Phase::Serving => {}
+                Phase::Pausing => {
+                    if self.pause() == Verdict::Leave {
+                        // Another process serves the connections.
+                        return;
+                    }
+                }
+                Phase::Stopping => {
+                    if self.is_stopped() {
+                        break;
+                    }
+                }
             }
         }
         self.finish();

@@ -13,6 +13,7 @@ use super::{Shard, gauges_of};
 use crate::hub::{Connection, Gauges};
 use crate::server::dialect::{Closure, Endpoint};
 use crate::server::limits::Limit;
+use crate::wire::handover::{Reader, Writer};
 use crate::wire::websocket::{self, Message};
 use crate::wire::{MessageKind, close};
 
@@ -66,6 +67,28 @@ impl Peer {
             ping_at,
             progress_at: now,
         }
+    }
+
+    /// Writes down its times and the input that was not looked at.
+    pub(super) fn hand_over(&self, now: u64, out: &mut Writer) {
+        out.u64(match self.ping_at {
+            u64::MAX => u64::MAX,
+            at => at.saturating_sub(now),
+        });
+        out.u64(now.saturating_sub(self.progress_at));
+        out.bytes(&self.carry);
+    }
+
+    /// Reads what [`Peer::hand_over`] wrote.
+    pub(super) fn take_over<'a>(input: &mut Reader<'a>) -> Option<(u64, u64, &'a [u8])> {
+        Some((input.u64()?, input.u64()?, input.bytes()?))
+    }
+
+    /// Goes on where it was in another process, which wrote this down.
+    pub(super) fn go_on(&mut self, (ping_in, before, carry): (u64, u64, &[u8]), now: u64) {
+        self.ping_at = now.saturating_add(ping_in);
+        self.progress_at = now.saturating_sub(before);
+        self.carry = carry.to_vec();
     }
 
     /// Keeps to the limits of `endpoint` from now on: its own endpoint, with others than before.

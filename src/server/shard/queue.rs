@@ -67,6 +67,33 @@ struct Line {
     latest: HashMap<Option<Arc<str>>, u64>,
 }
 
+/// Where an entry stands besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stands {
+    Nowhere,
+    /// In its channel's line.
+    InLine,
+    /// And it is the latest of its key there.
+    Latest,
+}
+
+impl Stands {
+    /// The one that is this number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        [Self::Nowhere, Self::InLine, Self::Latest].into_iter().find(|one| *one as u8 == number)
+    }
+}
+
+/// An entry as others see it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiting<'a> {
+    pub bytes: &'a Bytes,
+    /// How much of it was written.
+    pub at: usize,
+    pub tag: Option<&'a Tag>,
+    pub stands: Stands,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct OutQueue {
     entries: VecDeque<Entry>,
@@ -110,6 +137,39 @@ impl OutQueue {
         self.messages += tag.as_ref().map_or(0, |tag| u64::from(tag.count));
         self.entries.push_back(Entry { number, bytes, at, tag });
         number
+    }
+
+    /// What waits, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Waiting<'_>> {
+        let entries = self.entries.iter().filter(|entry| !entry.bytes.is_empty());
+        entries.map(|Entry { number, bytes, at, tag }| {
+            let tag = tag.as_ref();
+            let line = tag.and_then(|tag| Some((tag, self.lines.get(&tag.channel.id())?)));
+            let stands = match line {
+                Some((tag, line)) if line.waiting.contains_key(number) => {
+                    match line.latest.get(&tag.key) == Some(number) {
+                        true => Stands::Latest,
+                        false => Stands::InLine,
+                    }
+                }
+                _ => Stands::Nowhere,
+            };
+            Waiting { bytes, at: *at, tag, stands }
+        })
+    }
+
+    /// Appends what [`OutQueue::iter`] told of another queue, in the same order.
+    pub fn restore(&mut self, bytes: Bytes, at: usize, tag: Option<Tag>, stands: Stands) {
+        let size = bytes.len();
+        let line = tag.as_ref().map(|tag| (tag.channel.id(), tag.key.clone()));
+        let number = self.append(bytes, at, tag);
+        let Some((channel, key)) = line.filter(|_| stands != Stands::Nowhere) else { return };
+        let line = self.lines.entry(channel).or_default();
+        line.waiting.insert(number, size);
+        line.bytes += size;
+        if stands == Stands::Latest {
+            line.latest.insert(key, number);
+        }
     }
 
     /// Appends a channel's message if the bounds and the channel's policy let it; `None` when the

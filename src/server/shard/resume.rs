@@ -56,9 +56,24 @@ impl CatchUp {
             _ => false,
         })
     }
+
+    /// What it is behind with.
+    pub(super) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// The last publication that it was sent.
+    pub(super) fn offset(&self) -> u64 {
+        self.after.offset
+    }
 }
 
 impl Shard {
+    /// What a connection is catching up with.
+    pub(super) fn catching(&self, token: usize) -> &[CatchUp] {
+        self.catching.get(&token).map_or(&[], Vec::as_slice)
+    }
+
     /// Lets a connection catch up with a channel, from the end of this round on.
     pub(super) fn begin_catch_up(&mut self, token: usize, catch_up: CatchUp) {
         self.catching.entry(token).or_default().push(catch_up);

@@ -293,7 +293,7 @@ impl Shard {
         }
     }
 
-    fn subscribe(
+    pub(super) fn subscribe(
         &mut self,
         token: usize,
         channel: &Arc<Channel>,

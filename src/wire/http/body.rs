@@ -125,6 +125,52 @@ impl Body {
         }
     }
 
+    /// Appends input that brings a new body of the same framing to where this one is. What came of
+    /// trailers is the current line alone.
+    pub fn replay(&self, out: &mut Vec<u8>) {
+        let data = &self.data;
+        let chunk = |out: &mut Vec<u8>, more: u64| {
+            let size = data.len() as u64 + more;
+            if size > 0 {
+                out.extend_from_slice(format!("{size:x}\r\n").as_bytes());
+                out.extend_from_slice(data);
+            }
+        };
+        let whole_chunk = |out: &mut Vec<u8>| {
+            chunk(out, 0);
+            if !data.is_empty() {
+                out.extend_from_slice(b"\r\n");
+            }
+        };
+        match &self.state {
+            State::Length(_) | State::Done => out.extend_from_slice(data),
+            State::ChunkSize(line) => {
+                whole_chunk(out);
+                out.extend_from_slice(line);
+            }
+            State::ChunkData(remaining) => chunk(out, *remaining),
+            State::ChunkEnd(seen) => {
+                chunk(out, 0);
+                out.extend_from_slice(b"\r\n".get(..*seen).unwrap_or_default());
+            }
+            State::Trailers { line, .. } => {
+                whole_chunk(out);
+                out.extend_from_slice(b"0\r\n");
+                out.extend_from_slice(line);
+            }
+        }
+    }
+
+    /// Whether `input` has all of it that is still to come. Only the count is looked at: of chunks
+    /// it is taken that they are not all there.
+    pub fn is_within(&self, input: &[u8]) -> bool {
+        match self.state {
+            State::Done => true,
+            State::Length(remaining) => remaining <= input.len() as u64,
+            _ => false,
+        }
+    }
+
     /// The bytes of a whole body.
     pub fn into_data(self) -> Vec<u8> {
         self.data
@@ -195,6 +241,32 @@ mod tests {
         for step in 1..bytes.len() {
             let read = read(Framing::Chunked, bytes, step);
             assert_eq!(read, Ok(Some((b"abc0123456789".to_vec(), 5))), "{step}");
+        }
+    }
+
+    /// The body is left at every byte, and another one goes on behind what it replays.
+    #[test]
+    fn a_replay_brings_another_body_to_the_same_place() {
+        let chunked = b"3;x=y\r\nabc\r\nA\r\n0123456789\r\n0\r\nX: y\r\nZ: w\r\n\r\nGET /";
+        for (framing, bytes) in [(Framing::Chunked, &chunked[..]), (Framing::Length(5), b"helloG")]
+        {
+            for end in 0..bytes.len() {
+                let (first, rest) = bytes.split_at(end);
+                let mut body = Body::new(framing, 20).unwrap();
+                if body.read(&mut &first[..]).unwrap() {
+                    continue;
+                }
+                let mut replayed = Vec::new();
+                body.replay(&mut replayed);
+                let mut other = Body::new(framing, 20).unwrap();
+                let mut input = &replayed[..];
+                assert!(!other.read(&mut input).unwrap() && input.is_empty(), "{end}");
+                let mut input = rest;
+                assert!(other.read(&mut input).unwrap(), "{end}");
+                let expected = if framing == Framing::Chunked { "abc0123456789" } else { "hello" };
+                assert_eq!(String::from_utf8(other.into_data()).unwrap(), expected, "{end}");
+                assert!(input.starts_with(b"G"), "{end}");
+            }
         }
     }
 

@@ -19,6 +19,11 @@ impl RequestHead {
         Self(raw.into())
     }
 
+    /// The head as it was sent.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The request target: path and query, percent-encoded.
     pub fn target(&self) -> Cow<'_, str> {
         let line = self.lines().next().unwrap_or_default();

@@ -4,6 +4,8 @@
 //! allocation. What is cut by the input's end is gathered in a buffer that grows with the bytes
 //! that really arrived, never with what a header claims.
 
+mod handover;
+
 use super::utf8::Utf8Stream;
 use crate::wire::{MessageKind, close};
 

@@ -36,6 +36,19 @@ impl Utf8Stream {
         }
     }
 
+    /// The bytes of the character that is not complete yet.
+    pub(super) fn incomplete(&self) -> &[u8] {
+        self.tail.get(..usize::from(self.len)).unwrap_or_default()
+    }
+
+    /// The state in which these bytes are what there is of a character; `None` if they are not the
+    /// beginning of one.
+    pub(super) fn of(incomplete: &[u8]) -> Option<Self> {
+        let mut state = Self::default();
+        let begins = state.push(incomplete) && state.incomplete() == incomplete;
+        begins.then_some(state)
+    }
+
     /// Whether no character is left incomplete.
     pub fn is_complete(self) -> bool {
         self.len == 0

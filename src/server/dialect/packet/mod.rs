@@ -270,6 +270,15 @@ impl Packets {
         }
     }
 
+    /// Whether the program has registered anything.
+    pub(in crate::server) fn is_registered(&self) -> bool {
+        fn has<T>(map: &RwLock<HashMap<u32, T>>) -> bool {
+            !map.read().unwrap_or_else(PoisonError::into_inner).is_empty()
+        }
+        let observed = self.observer.read().unwrap_or_else(PoisonError::into_inner).is_some();
+        observed || has(&self.handlers) || has(&self.pulls)
+    }
+
     /// The server has stopped: every registration is dropped, and no request can be made any more.
     pub(in crate::server) fn stop(&self) {
         self.clock.stop();

@@ -16,6 +16,8 @@ enum Step {
     Admit { channel: usize, size: usize, key: Option<u8> },
     /// The socket takes bytes.
     Write(usize),
+    /// Another process takes the connection.
+    HandOver,
 }
 
 const POLICIES: [Overload; 4] =
@@ -29,6 +31,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..POLICIES.len(), 1..50_usize, proptest::option::of(0..4_u8))
             .prop_map(|(channel, size, key)| Step::Admit { channel, size, key }),
         3 => (1..80_usize).prop_map(Step::Write),
+        1 => Just(Step::HandOver),
     ]
 }
 
@@ -175,6 +178,13 @@ proptest! {
                     prop_assert_eq!(admitted, model.admit(bounds, channel, item));
                 }
                 Step::Write(n) => prop_assert_eq!(write(&mut queue, n), model.write(n)),
+                Step::HandOver => {
+                    let mut other = OutQueue::default();
+                    for Waiting { bytes, at, tag, stands } in queue.iter() {
+                        other.restore(bytes.clone(), at, tag.cloned(), stands);
+                    }
+                    queue = other;
+                }
             }
             prop_assert_eq!(queue.bytes(), model.bytes());
             prop_assert_eq!(queue.messages(), model.0.iter().map(|item| item.count).sum::<u64>());
