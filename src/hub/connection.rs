@@ -73,6 +73,8 @@ pub struct Connection {
     pub(super) state: Mutex<State>,
     attachment: OnceLock<Box<dyn Any + Send + Sync>>,
     dismissed: AtomicBool,
+    /// Set by who handled its last message.
+    turn_is_over: AtomicBool,
     /// Set when it is closed.
     end: OnceLock<Box<End>>,
 }
@@ -152,6 +154,7 @@ impl Connection {
             state: Mutex::default(),
             attachment: OnceLock::new(),
             dismissed: AtomicBool::new(false),
+            turn_is_over: AtomicBool::new(false),
             end: OnceLock::new(),
         }
     }
@@ -293,6 +296,17 @@ impl Connection {
     pub fn dismiss(self: &Arc<Self>, code: u16, reason: &str) {
         self.dismissed.store(true, Relaxed);
         self.close(code, reason);
+    }
+
+    /// Says, while one of its messages is handled, that this took long: the shard looks after
+    /// others before it looks at the next one.
+    pub fn end_turn(&self) {
+        self.turn_is_over.store(true, Relaxed);
+    }
+
+    /// Whether [`Connection::end_turn`] was called since this was asked last. The shard's.
+    pub fn takes_turns(&self) -> bool {
+        self.turn_is_over.load(Relaxed) && self.turn_is_over.swap(false, Relaxed)
     }
 
     /// Whether [`Connection::dismiss`] was called.

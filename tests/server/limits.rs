@@ -376,6 +376,34 @@ fn every_ping_is_answered_in_order_and_many_by_one_write() {
     assert_eq!(raw.message().close_code(), Some(1000));
 }
 
+/// What takes long is done once in a turn: others are served between.
+#[test]
+fn who_asks_for_much_takes_turns_with_the_others() {
+    let server = server(&[("shards", "1"), ("max_subscriptions", "10")]);
+    let service = server.service();
+    for n in 0..5_000 {
+        service.create_channel(&format!("n{n}")).unwrap();
+    }
+    let mut other = Raw::connect(server.local_addr());
+    assert_eq!(other.get("/health").status, 200);
+    let mut session = Raw::websocket(server.local_addr(), "/ws");
+    session.message();
+    // Each looks at all channels, and is refused because they are too many.
+    let ask = br#"{"type":"request","action":"subscribe","payload":{"pattern":">"}}"#;
+    session.send(crate::kit::masked(0x81, ask).repeat(200));
+    let refused = |frame: crate::kit::Frame| {
+        String::from_utf8(frame.payload).unwrap().contains("limit_exceeded")
+    };
+    assert!(refused(session.message()));
+    assert_eq!(other.get("/health").status, 200);
+    let filter = qyun::hub::Filter::default();
+    let told = service.connections(&filter, None, 1)[0].messages_out;
+    assert!(told < 200, "it was served to its end before the other was looked at");
+    for _ in 1..200 {
+        assert!(refused(session.message()));
+    }
+}
+
 #[test]
 fn extensions_of_chunks_do_not_go_on_for_ever() {
     let server = server(&[]);

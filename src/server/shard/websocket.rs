@@ -104,7 +104,7 @@ impl Shard {
                 Some(conn) if !conn.dead && conn.after_flush == AfterFlush::Stay => {}
                 _ => return,
             }
-            if !input.is_empty() && self.owes_much(token) {
+            if !input.is_empty() && self.must_wait(token) {
                 self.keep_input(token, input);
                 break;
             }
@@ -120,11 +120,15 @@ impl Shard {
         }
     }
 
-    /// Whether a connection of an endpoint has so many answers waiting that what else it asked must
-    /// wait: a few bytes may ask for very much.
-    fn owes_much(&mut self, token: usize) -> bool {
-        if !matches!(self.conns.get(token), Some(Conn { lane: Lane::Peer(_), .. })) {
+    /// Whether what else a connection of an endpoint asked must wait: a few bytes may ask for very
+    /// much. It waits while it has many answers to read, and after what took long for its next turn.
+    fn must_wait(&mut self, token: usize) -> bool {
+        let Some(Conn { lane: Lane::Peer(peer), .. }) = self.conns.get(token) else {
             return false;
+        };
+        if peer.connection.takes_turns() {
+            self.again.push(token);
+            return true;
         }
         if self.inbox.bytes() >= self.options.queue_bytes / 4 {
             self.deliver();
@@ -133,8 +137,10 @@ impl Shard {
     }
 
     fn keep_input(&mut self, token: usize, rest: &[u8]) {
+        let Some(conn) = self.conns.get(token) else { return };
+        let behind = self.is_behind(conn);
         let Some(conn) = self.conns.get_mut(token) else { return };
-        conn.paused = true;
+        conn.paused = behind;
         if let Some(peer) = conn.peer_mut() {
             peer.carry = rest.to_vec();
             // It is counted when it is looked at.

@@ -177,6 +177,7 @@ impl<'a> Asked<'a> {
             limit: asked.limit.unwrap_or(HISTORY),
             backward: asked.reverse,
         };
+        self.connection.end_turn();
         let extract = self.service.history(&asked.channel, &range).map_err(failed)?;
         let name = session::quoted(&asked.channel);
         let members = format!(",{}}}", history::members(&extract));

@@ -41,6 +41,8 @@ impl Asked<'_> {
     /// The response precedes the messages of all channels.
     fn subscribe_pattern(&self, text: &Text<'_>) -> Answer {
         let pattern = self.pattern(text)?;
+        // It may look at very many channels.
+        self.connection.end_turn();
         let quoted = session::quoted(text);
         let tell = |channels: usize| {
             let rest = format!(r#","channels":{channels}}}"#);
