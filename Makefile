@@ -13,6 +13,7 @@
 #   make python-check             the tests in Python
 #   make readme-check             the README's commands and programs
 #   make peers-check              foreign clients against the server
+#   make chaos CHAOS=10000        so many random disconnections; every client's log is judged (root)
 #   make guarantees-check         that every sentence of GUARANTEES.md names a test that exists
 #   make fuzz                     the fuzz targets, ten seconds each (FUZZ="--seconds N --target T")
 #   make clean
@@ -46,7 +47,7 @@ SUBSTITUTE = sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@BINDIR@|$(BINDIR)|g' -e 's|@
 VENV    := $(abspath target/venv)
 
 .PHONY: all demo check bench install uninstall stage native-check native-memcheck cpp-check \
-	python-check readme-check peers-check guarantees-check fuzz venv clean
+	python-check readme-check peers-check chaos guarantees-check fuzz venv clean
 
 all:
 	$(CARGO) build --locked $(if $(filter release,$(PROFILE)),--release)
@@ -113,6 +114,10 @@ readme-check: venv
 
 peers-check: stage
 	QYUN_BIN=$(STAGE)/bin/qyun tests/peers/run.sh
+
+# Clients and servers killed and links cut, 200 times; `make chaos CHAOS=10000` for more.
+chaos: stage
+	CHAOS=$(CHAOS) QYUN_BIN=$(STAGE)/bin/qyun python3 -m unittest discover --start-directory tests/chaos
 
 guarantees-check:
 	python3 -m unittest discover --quiet --start-directory tests/guarantees

@@ -78,3 +78,32 @@ fn listening_begins_where_it_is_told() {
     server.run(&["listen", "a", "b", "--since", &gone]).ends_with(2);
     server.run(&["listen", "a", "--since", &gone, "--all"]).ends_with(2);
 }
+
+#[test]
+fn events_tell_of_connections_and_options_are_the_connections() {
+    let server = keeping(1);
+    let since = position(&server, 0);
+    let mut listener = server.listen(&[
+        "a",
+        "--json",
+        "--events",
+        "--since",
+        &since,
+        "--option",
+        "ping_interval_ms=1000",
+    ]);
+    let connected: Value = serde_json::from_str(&listener.line()).unwrap();
+    assert_eq!((&connected["event"], &connected["offset"]), (&"connected".into(), &0.into()));
+    assert_eq!(connected["recovered"], true);
+    let message: Value = serde_json::from_str(&listener.line()).unwrap();
+    assert_eq!((&message["data"], &message["event"]), (&"1".into(), &Value::Null));
+    server.run(&["delete", "a"]).ends_with(0);
+    let closed: Value = serde_json::from_str(&listener.line()).unwrap();
+    assert_eq!(closed["event"], "closed");
+    assert_eq!(listener.end().0.code(), Some(1));
+    for bad in ["ping_interval_ms", "ping_interval_ms=soon", "no_such=1"] {
+        let ran = server.run(&["listen", "a", "--option", bad]);
+        assert!(!ran.text().contains("listening"), "{bad}");
+        ran.ends_with(2);
+    }
+}

@@ -48,6 +48,12 @@ pub struct Args {
     /// Begin each line with the message's position and a tab
     #[arg(long, conflicts_with_all = ["json", "raw"])]
     meta: bool,
+    /// Tell in JSON of connections made and lost as well
+    #[arg(long, requires = "json")]
+    events: bool,
+    /// Set an option of the connection; see 'qyun options client'
+    #[arg(long = "option", value_name = "KEY=VALUE", value_parser = option)]
+    options: Vec<(String, String)>,
     /// End after so many messages
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
@@ -119,6 +125,9 @@ impl Args {
         let mut options = self.remote.options()?;
         // A slow stdout holds the connection; what it cannot take is the server's to judge.
         options.set("overflow", "block")?;
+        for (key, value) in &self.options {
+            options.set(key, value)?;
+        }
         let client = Client::open(&self.remote.host, options)?;
         client.wait_connected(self.remote.timeout).map_err(|error| {
             // A connection refused again and again is told as such, not as a timeout.
@@ -146,6 +155,9 @@ impl Args {
                     return Err(Failure::new(Exit::Timeout, text));
                 }
             };
+            if self.events && event.kind != EventKind::Message {
+                writeln!(out, "{}", notice(&event)).map_err(|error| output::failure(&error))?;
+            }
             match event.kind {
                 EventKind::Message => {
                     self.write(&mut out, &event).map_err(|error| output::failure(&error))?;
@@ -200,6 +212,28 @@ fn as_json(event: &Event) -> serde_json::Value {
     object["offset"] = event.position.offset.into();
     object["epoch"] = event.position.epoch.into();
     object
+}
+
+/// What is told besides messages: `event`, and of a connection `epoch`, `offset` and `recovered`.
+fn notice(event: &Event) -> serde_json::Value {
+    let text = String::from_utf8_lossy(&event.data);
+    match event.kind {
+        EventKind::Connected => json!({
+            "event": "connected",
+            "channel": &*event.channel,
+            "epoch": event.position.epoch,
+            "offset": event.position.offset,
+            "recovered": event.recovered,
+        }),
+        EventKind::Closed => json!({ "event": "closed", "channel": &*event.channel, "text": text }),
+        _ => json!({ "event": "error", "channel": &*event.channel, "text": text }),
+    }
+}
+
+/// Reads an option of the connection.
+fn option(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("it takes KEY=VALUE")?;
+    Ok((key.into(), value.into()))
 }
 
 /// A message as an object: `data`, or `data_base64` for what is not text.
