@@ -16,9 +16,9 @@ HERE = Path(__file__).parent
 SHOTS = Path(os.environ["QYUN_PEERS_NODE"]).parent / "peers-page"
 
 
-def visit(server: Server, **more: str) -> None:
+def visit(server: Server, script: str = "page.mjs", **more: str) -> None:
     job = {"server": server.http, "shots": str(SHOTS), **more}
-    command = ["node", str(HERE / "page.mjs")]
+    command = ["node", str(HERE / script)]
     done = subprocess.run(
         command, input=json.dumps(job), text=True, timeout=170, capture_output=True
     )
@@ -34,6 +34,12 @@ def test_the_page_in_a_browser(server: Server) -> None:
 def test_the_console_asks_for_the_token() -> None:
     with serving("--set", "admin_token=a secret") as server:
         visit(server, token="a secret")
+
+
+@pytest.mark.timeout(180)
+def test_the_page_continues_where_it_was() -> None:
+    with serving("--set", "namespaces=kept.*: history_size=5") as server:
+        visit(server, "page_resume.mjs")
 
 
 def test_the_metrics_are_what_prometheus_reads(server: Server) -> None:

@@ -39,13 +39,6 @@ class Socket {
 
 const shown = (data) => (typeof data === 'string' ? data : readable(new Uint8Array(data)));
 
-/** A WebSocket that listens to a channel. */
-export class Listener extends Socket {
-  constructor(path, name, tell, changed) {
-    super(path, name, tell, changed, (data) => this.tell('in', shown(data)));
-  }
-}
-
 /** A WebSocket that sends to a channel. */
 export class Sender extends Socket {
   constructor(path, name, tell, changed) {

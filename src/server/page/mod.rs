@@ -39,6 +39,7 @@ const FILES: &[File] = &[
     File { path: "words.js", media_type: SCRIPT, text: include_str!("words.js") },
     File { path: "dom.js", media_type: SCRIPT, text: include_str!("dom.js") },
     File { path: "dialects.js", media_type: SCRIPT, text: include_str!("dialects.js") },
+    File { path: "listener.js", media_type: SCRIPT, text: include_str!("listener.js") },
     File { path: "packet.js", media_type: SCRIPT, text: include_str!("packet.js") },
     File { path: "test.js", media_type: SCRIPT, text: include_str!("test.js") },
     File { path: "console.js", media_type: SCRIPT, text: include_str!("console.js") },

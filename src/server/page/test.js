@@ -1,7 +1,8 @@
 // The test tab: a form for each dialect, and the log of what was sent and received.
 import { call, segment } from './api.js';
-import { Events, Gateway, Listener, Packets, Sender, Session } from './dialects.js';
+import { Events, Gateway, Packets, Sender, Session } from './dialects.js';
 import { $, choice, el, field } from './dom.js';
+import { Listener } from './listener.js';
 import { locale, onLanguage, t } from './words.js';
 
 const MAX_ENTRIES = 500;
