@@ -20,7 +20,7 @@ use super::state::lock;
 use super::wake::Wake;
 use super::{Client, ClientCounters, ClientOptions, ClientState, History, PublishVia, role};
 use crate::hub::Range;
-use crate::wire::stream::{Op, Request, encode_request};
+use crate::wire::stream::{Op, Publication, Request, encode_request};
 use crate::wire::{MessageKind, Position, name};
 use crate::{Error, ErrorKind, Result, fork};
 
@@ -66,6 +66,8 @@ pub(crate) struct Outgoing {
     pub(crate) packet: Bytes,
     /// Who waits for the acknowledgement; `None` when nobody does.
     pub(crate) promise: Option<Arc<Promise<Result<Position>>>>,
+    /// How many more times it may be sent: it has a key, under which it is published once.
+    pub(crate) retries: u32,
 }
 
 /// A subscription that wants to become live.
@@ -335,11 +337,17 @@ impl Shared {
         role::refuse_on_io("publish")?;
         let id = self.new_id();
         let promise = Arc::new(Promise::new());
-        self.queue(Outgoing {
-            id,
-            packet: packet(id, channel, Op::Publish(kind, data)),
-            promise: Some(promise.clone()),
-        })?;
+        let retries = self.options.publish_retries;
+        let key = (retries > 0).then(|| format!("{:032x}", fastrand::u128(..)));
+        let op = match &key {
+            None => Op::Publish(kind, data),
+            Some(key) => {
+                let key = Some(key.as_bytes());
+                Op::PublishWith(Publication { kind, data, key, counts: false })
+            }
+        };
+        let packet = packet(id, channel, op);
+        self.queue(Outgoing { id, packet, promise: Some(promise.clone()), retries })?;
         let limit = self.options.request_timeout;
         promise.wait(limit).unwrap_or_else(|| Err(self.late("no acknowledgement", limit)))
     }
@@ -360,7 +368,7 @@ impl Shared {
         check(channel, kind, data)
             .and_then(|()| {
                 let packet = packet(0, channel, Op::Publish(kind, data));
-                self.queue(Outgoing { id: 0, packet, promise: None })
+                self.queue(Outgoing { id: 0, packet, promise: None, retries: 0 })
             })
             .map_err(|error| self.cannot("publish to", channel, error))
     }
@@ -417,16 +425,39 @@ impl Shared {
         (std::mem::take(&mut outbox.joins), std::mem::take(&mut outbox.leaving))
     }
 
-    /// Takes nothing any more; what waited. With `for_ever` false, only the publications.
-    pub(crate) fn drain(&self, for_ever: bool) -> VecDeque<Outgoing> {
+    /// Takes nothing any more; what waited.
+    pub(crate) fn drain(&self) -> VecDeque<Outgoing> {
         let mut outbox = lock(&self.outbox);
-        outbox.ended |= for_ever;
+        outbox.ended = true;
         std::mem::take(&mut outbox.requests)
+    }
+
+    /// A connection is lost: `again` goes first on the next one. What waited and may be sent only
+    /// once is given back.
+    pub(crate) fn put_back(&self, again: Vec<Outgoing>) -> VecDeque<Outgoing> {
+        let mut outbox = lock(&self.outbox);
+        let waited = std::mem::take(&mut outbox.requests);
+        outbox.requests.extend(again);
+        let (keyed, once): (VecDeque<_>, _) =
+            waited.into_iter().partition(|request| request.retries > 0);
+        outbox.requests.extend(keyed);
+        once
     }
 }
 
 impl Outgoing {
-    fn is_abandoned(&self) -> bool {
+    /// Tells who waits for it, if somebody does.
+    pub(crate) fn answer(self, answer: Result<Position>) {
+        if let Some(promise) = self.promise {
+            promise.give(answer);
+        }
+    }
+
+    pub(crate) fn fail(self, error: Error) {
+        self.answer(Err(error));
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
         self.promise.as_ref().is_some_and(|promise| promise.is_abandoned())
     }
 }

@@ -199,10 +199,15 @@ impl Client {
     /// Publishes and waits for the server's acknowledgement, at most the request timeout. While
     /// the handle still connects the message waits, and is not sent once this has returned. When
     /// the connection is lost after it was sent, this fails with `Connect`, and it may have been
-    /// published: nothing is ever sent twice. A message over the server's limit fails with
-    /// `TooLarge`; the server reads it to its end up to sixteen times its limit, and closes the
-    /// connection of one that is larger still. `WouldDeadlock` in an inline callback, unless
-    /// publications travel by HTTP.
+    /// published: nothing is sent twice.
+    ///
+    /// With the option `publish_retries` it is sent again on the next connection, under a key, and
+    /// the server publishes it once. Only a server that has forgotten the key meanwhile, because it
+    /// began anew or the channel's options say so, publishes it again.
+    ///
+    /// A message over the server's limit fails with `TooLarge`; the server reads it to its end up to
+    /// sixteen times its limit, and closes the connection of one that is larger still.
+    /// `WouldDeadlock` in an inline callback, unless publications travel by HTTP.
     pub fn publish(&self, channel: &str, kind: MessageKind, data: &[u8]) -> Result<Position> {
         self.shared()?.publish(channel, kind, data)
     }

@@ -13,17 +13,16 @@ use bytes::Bytes;
 use slab::Slab;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::handle::{Join, Shared, packet};
+use super::handle::{Join, Outgoing, Shared, packet};
 use super::host::Host;
 use super::inbox::Inbox;
 use super::link::{Link, Lost};
-use super::promise::Promise;
 use super::queue::Offer;
 use super::topic::Topic;
 use super::{ClientState, Event, EventKind};
 use crate::wire::stream::{MESSAGE_HEADER, Op, Packet, Reply, decode_packet};
 use crate::wire::{MessageKind, Position, close};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind};
 
 /// Messages handled before other connections get their turn.
 const BUDGET: u32 = 256;
@@ -50,15 +49,15 @@ pub(crate) struct Session {
 }
 
 enum Open {
-    /// A publication of so many bytes, and who waits for its acknowledgement.
-    Publish(usize, Arc<Promise<Result<Position>>>),
+    /// A publication that somebody waits for.
+    Publish(Outgoing),
     Subscribe(usize),
 }
 
 impl Open {
-    fn publish(self) -> Option<(usize, Arc<Promise<Result<Position>>>)> {
+    fn publish(self) -> Option<Outgoing> {
         match self {
-            Self::Publish(size, promise) => Some((size, promise)),
+            Self::Publish(request) => Some(request),
             Self::Subscribe(_) => None,
         }
     }
@@ -116,29 +115,31 @@ impl Session {
         let mut open: Vec<_> = self.open.drain().filter_map(|(_, open)| open.publish()).collect();
         if lost.is_too_big() {
             // Requests are judged one by one, so the largest without an answer is the one.
-            open.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
-            if let Some((_, promise)) = (!open.is_empty()).then(|| open.remove(0)) {
-                promise.give(Err(Error::new(ErrorKind::TooLarge, error.to_string())));
+            open.sort_by_key(|request| std::cmp::Reverse(request.packet.len()));
+            if !open.is_empty() {
+                let error = Error::new(ErrorKind::TooLarge, error.to_string());
+                open.remove(0).fail(error);
             }
         }
-        for (_, promise) in open {
-            promise.give(Err(Error::new(
+        let (mut again, once): (Vec<_>, Vec<_>) =
+            open.into_iter().partition(|request| request.retries > 0);
+        for request in once {
+            request.fail(Error::new(
                 ErrorKind::Connect,
                 format!("{error}; the message may or may not have been published"),
-            )));
+            ));
         }
-        for request in self.shared.drain(false) {
-            match request.promise {
-                Some(promise) => {
-                    let text = format!("{error}; the message was not sent");
-                    promise.give(Err(Error::new(ErrorKind::Connect, text)));
-                }
-                None => log::warn!(
-                    target: "qyun::client",
-                    "client of {}: {error}; a queued message is dropped",
-                    self.shared.target.host
-                ),
+        again.iter_mut().for_each(|request| request.retries -= 1);
+        again.sort_by_key(|request| request.id);
+        for request in self.shared.put_back(again) {
+            if request.promise.is_none() {
+                let host = &self.shared.target.host;
+                log::warn!(
+                    target: "qyun::client", "client of {host}: {error}; a queued message is dropped"
+                );
             }
+            let text = format!("{error}; the message was not sent");
+            request.fail(Error::new(ErrorKind::Connect, text));
         }
         self.failed(error);
     }
@@ -207,17 +208,18 @@ impl Session {
             return Some(packet);
         }
         let request = self.shared.next_request()?;
-        if let Some(promise) = request.promise {
+        let packet = request.packet.clone();
+        if request.promise.is_some() {
             if self.open.len() >= self.prune_at {
                 self.open.retain(|_, open| match open {
-                    Open::Publish(_, promise) => !promise.is_abandoned(),
+                    Open::Publish(request) => !request.is_abandoned(),
                     Open::Subscribe(_) => true,
                 });
                 self.prune_at = (self.open.len() * 2).max(1024);
             }
-            self.open.insert(request.id, Open::Publish(request.packet.len(), promise));
+            self.open.insert(request.id, Open::Publish(request));
         }
-        Some(request.packet)
+        Some(packet)
     }
 
     /// Reads what is there, unless a full subscription blocks; whether anything was read.
@@ -296,14 +298,11 @@ impl Session {
 
     fn reply(&mut self, reply: &Reply<'_>) {
         match self.open.remove(&reply.id) {
-            Some(Open::Publish(_, promise)) => {
-                if reply.status == 0 {
-                    self.shared.tally.published.fetch_add(1, Ordering::Relaxed);
-                    promise.give(Ok(reply.position));
-                } else {
-                    promise.give(Err(refusal(reply)));
-                }
+            Some(Open::Publish(request)) if reply.status == 0 => {
+                self.shared.tally.published.fetch_add(1, Ordering::Relaxed);
+                request.answer(Ok(reply.position));
             }
+            Some(Open::Publish(request)) => request.fail(refusal(reply)),
             Some(Open::Subscribe(key)) => self.subscribed(key, reply),
             None if reply.status != 0 => {
                 let error = refusal(reply).context("a message was not published");
@@ -492,7 +491,7 @@ fn refusal(reply: &Reply<'_>) -> Error {
 /// gets its `Closed`.
 impl Drop for Session {
     fn drop(&mut self) {
-        let requests = self.shared.drain(true);
+        let requests = self.shared.drain();
         self.shared.set_state(ClientState::Closed);
         self.take_changes();
         let closing = self.shared.is_closing();
@@ -501,9 +500,8 @@ impl Drop for Session {
             _ => Error::new(ErrorKind::Closed, "the client is closed"),
         };
         let open = self.open.drain().filter_map(|(_, open)| open.publish());
-        let open = open.map(|(_, promise)| promise);
-        for promise in open.chain(requests.into_iter().filter_map(|request| request.promise)) {
-            promise.give(Err(error.clone()));
+        for request in open.chain(requests) {
+            request.fail(error.clone());
         }
         for (inbox, event) in self.stalled.drain(..) {
             inbox.force(event);

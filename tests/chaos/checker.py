@@ -47,9 +47,13 @@ class Publications:
 class Log:
     """One client's log, judged row by row, across the client's restarts."""
 
-    def __init__(self, name: str, channel: str, publications: Publications, tally: Tally) -> None:
+    def __init__(
+        self, name: str, channel: str, keeps: bool, publications: Publications, tally: Tally
+    ) -> None:
         self.name = name
         self.channel = channel
+        #: The channel keeps everything: within an epoch there is nothing that cannot be had.
+        self._keeps = keeps
         #: Behind the last message, or where it was told to go on.
         self.position: Position | None = None
         #: Whether it is connected, as far as its log says.
@@ -86,6 +90,8 @@ class Log:
             self._fault(f"comes back at {at} without a word whether it missed something")
         else:
             self._tally.told += 1
+            if self._keeps and at[0] == self.position[0]:
+                self._fault(f"told to go on at {at}, behind {self.position}, although all is kept")
             if at[0] == self.position[0] and at[1] <= self.position[1]:
                 self._fault(f"told to go on at {at}, behind {self.position}, as if missed")
         self.position = at

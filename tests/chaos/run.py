@@ -28,8 +28,8 @@ from network import Network, NotPermitted
 PORT = 8000
 LINKS = 10
 #: Every channel but the last keeps more than is published; the last lets go of what is missed.
-CHANNELS = ["c0", "c1", "c2", "c3", "few"]
-NAMESPACES = "c*: history_size=1000000, history_bytes=1000000000; few: history_size=5"
+CHANNELS = ["all.0", "all.1", "all.2", "all.3", "few"]
+NAMESPACES = "all.*: history_size=1000000, history_bytes=1000000000; few: history_size=5"
 #: More than anything here takes; only a fault waits that long.
 PATIENCE = 60.0
 CLIENT_OPTIONS = {
@@ -275,7 +275,8 @@ def run(arguments: argparse.Namespace, network: Network, folder: Path) -> bool:
         server.wait_ready()
         for number in range(arguments.clients):
             channel = CHANNELS[number // LINKS % len(CHANNELS)]
-            log = Log(f"client {number}", channel, publications, tally)
+            keeps = channel.startswith("all.")
+            log = Log(f"client {number}", channel, keeps, publications, tally)
             clients.append(Client(arguments.qyun, number, network, folder, log))
         publisher = Publisher(network.driver_host, arguments.rate, publications, tally)
         publisher.start()

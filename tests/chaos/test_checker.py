@@ -17,9 +17,11 @@ def message(epoch: int, offset: int, data: str | None = None) -> str:
     return json.dumps({"epoch": epoch, "offset": offset, "data": data or f"c:{epoch * 100 + offset}"})
 
 
-def judged(*lines: str, publications: Publications | None = None) -> Tally:
+def judged(
+    *lines: str, publications: Publications | None = None, keeps: bool = False
+) -> Tally:
     tally = Tally()
-    Log("a", "c", publications or Publications(), tally).read(lines)
+    Log("a", "c", keeps, publications or Publications(), tally).read(lines)
     return tally
 
 
@@ -54,6 +56,11 @@ class CheckerTest(unittest.TestCase):
         }.items():
             with self.subTest(what):
                 self.assertFalse(judged(*lines).good)
+
+    def test_a_channel_that_keeps_everything_has_nothing_to_tell_but_of_another_epoch(self) -> None:
+        start = connected(1, 4), message(1, 5)
+        self.assertFalse(judged(*start, connected(1, 9, False), keeps=True).good)
+        self.assertTrue(judged(*start, connected(2, 0, False), keeps=True).good)
 
     def test_what_was_published_is_compared(self) -> None:
         publications = Publications()

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use qyun::ErrorKind;
 use qyun::client::{
-    Client, ClientOptions, Delivery, Event, EventKind, Http, listen_channel, stop_listening,
+    Client, ClientOptions, Delivery, Event, EventKind, History, Http, listen_channel,
+    stop_listening,
 };
 use qyun::hub::Range;
 use qyun::server::{Server, ServerOptions};
@@ -167,4 +168,37 @@ fn a_client_reads_history_a_page_at_a_time() {
     assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
     let error = http.history("missing", &all).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ChannelNotFound, "{error}");
+}
+
+#[test]
+fn publications_that_are_sent_again_are_published_once_and_in_order() {
+    let server = server("1000");
+    let service = server.service().clone();
+    service.create_channel("c").unwrap();
+    let relay = Relay::to(server.local_addr());
+    let options = ClientOptions { publish_retries: 1000, request_timeout: LONG, ..fast() };
+    let client = Client::open(&relay.address.to_string(), options).unwrap();
+    let published = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 1..=300_u64 {
+                let text = number.to_string();
+                let position = client.publish("c", MessageKind::Text, text.as_bytes()).unwrap();
+                assert_eq!(position.offset, number);
+                published.store(number, Ordering::Release);
+            }
+        });
+        while published.load(Ordering::Acquire) < 300 {
+            let before = published.load(Ordering::Acquire);
+            relay.cut();
+            until("it goes on", || published.load(Ordering::Acquire) > before);
+        }
+    });
+    assert!(client.counters().reconnects >= 10);
+    let all = Range { after: None, before: None, limit: 1000, backward: false };
+    let page = History::from(service.history("c", &all).unwrap());
+    let texts: Vec<_> = page.publications.iter().map(|row| row.data.clone()).collect();
+    let expected: Vec<_> = (1..=300).map(|number| number.to_string()).collect();
+    assert_eq!(texts, expected);
+    client.close();
 }

@@ -370,3 +370,45 @@ fn told(offset: u64) -> Message {
     let text = meta::message(at(7, offset), MessageKind::Text, offset.to_string().as_bytes());
     Message::text(String::from_utf8(text).unwrap())
 }
+
+#[test]
+fn a_publication_is_sent_again_under_its_key_as_often_as_is_allowed() {
+    let peer = Peer::start();
+    let options = ClientOptions { publish_retries: 2, ..fast() };
+    let client = Client::open(&peer.address().to_string(), options).unwrap();
+    let keyed = |link: &mut Link, data: &[u8]| {
+        let Message::Binary(bytes) = link.read() else { panic!("not binary") };
+        let request = stream::decode_request(&bytes).unwrap();
+        let Op::PublishWith(publication) = request.op else { panic!("{request:?}") };
+        assert_eq!((publication.data, publication.counts), (data, false));
+        (request.id, publication.key.unwrap().to_vec())
+    };
+    std::thread::scope(|scope| {
+        let publish = |data: &'static [u8]| client.publish("c", MessageKind::Text, data);
+        let first = scope.spawn(move || publish(b"first"));
+        let mut link = peer.accept();
+        let (_, key) = keyed(&mut link, b"first");
+        link.kill();
+        let mut link = peer.accept();
+        let (id, again) = keyed(&mut link, b"first");
+        assert_eq!(key, again);
+        let duplicate = Reply { id, position: at(7, 3), duplicate: true, ..Reply::default() };
+        reply(&mut link, &duplicate);
+        assert_eq!(first.join().unwrap().unwrap(), at(7, 3));
+
+        let second = scope.spawn(move || publish(b"second"));
+        let (_, other) = keyed(&mut link, b"second");
+        assert_ne!(key, other);
+        link.kill();
+        for _ in 0..2 {
+            let mut link = peer.accept();
+            assert_eq!(keyed(&mut link, b"second").1, other);
+            link.kill();
+        }
+        let error = second.join().unwrap().unwrap_err();
+        assert_eq!(error.kind(), qyun::ErrorKind::Connect);
+        assert!(error.to_string().contains("may or may not have been published"), "{error}");
+        drop(peer.accept());
+    });
+    client.close();
+}
