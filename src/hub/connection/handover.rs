@@ -1,5 +1,6 @@
 //! A connection, written down for the process that serves it from now on.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -105,6 +106,7 @@ impl Connection {
             state: Mutex::new(state),
             attachment: OnceLock::new(),
             dismissed,
+            turn_is_over: AtomicBool::new(false),
             end: OnceLock::new(),
         };
         Some((connection, user))
