@@ -51,7 +51,7 @@ pub struct Args {
     /// Tell in JSON of connections made and lost as well
     #[arg(long, requires = "json")]
     events: bool,
-    /// Set an option of the connection; see 'qyun options client'
+    /// Set an option of the connection; see 'qyun options --client'
     #[arg(long = "option", value_name = "KEY=VALUE", value_parser = option)]
     options: Vec<(String, String)>,
     /// End after so many messages
