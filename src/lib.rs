@@ -18,10 +18,13 @@ mod error;
 pub mod ffi;
 pub(crate) mod fork;
 pub mod hub;
+#[cfg(all(test, feature = "shuttle"))]
+mod interleavings;
 pub mod options;
 pub mod requests;
 pub mod server;
 pub mod store;
+pub(crate) mod sync;
 pub mod tally;
 pub(crate) mod thread;
 pub mod wire;

@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 use std::io;
-use std::thread::{Builder, JoinHandle};
+
+use crate::sync::thread::{Builder, JoinHandle};
 
 thread_local! {
     static OURS: Cell<bool> = const { Cell::new(false) };

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Handle};
@@ -15,6 +14,7 @@ use super::inbox::Inbox;
 use super::queue::Item;
 use super::role::{self, Role, would_deadlock};
 use super::state::{lock, state};
+use crate::sync::thread::JoinHandle;
 use crate::{Error, ErrorKind, Result, thread};
 
 /// How long a shutdown waits, whatever its time limit, for a thread that has nothing left to do.
@@ -305,7 +305,7 @@ impl Census {
 
 /// Joins the threads that have ended.
 fn reap(threads: &mut Vec<JoinHandle<()>>) {
-    for thread in threads.extract_if(.., |thread| thread.is_finished()) {
+    for thread in threads.extract_if(.., |thread| crate::sync::has_ended(thread)) {
         drop(thread.join());
     }
 }

@@ -16,10 +16,10 @@ mod tests;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 
+use crate::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use crate::sync::thread::JoinHandle;
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use crate::thread;
 
 /// What a job counts for in the bound beside its payload: about what it occupies.
@@ -42,7 +42,7 @@ pub enum Mode {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+static NEXT_ID: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
 
 thread_local! {
     /// The [`Shared::id`] whose thread this is; 0 is none.
@@ -157,7 +157,7 @@ impl Delivery {
             std::mem::take(&mut line.threads)
         };
         self.shared.ready.notify_all();
-        let me = std::thread::current().id();
+        let me = crate::sync::thread::current().id();
         for thread in threads {
             if thread.thread().id() != me {
                 drop(thread.join());

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 
 use super::expiry::Seen;
 use super::history::History;
 use super::keys::Keys;
 use super::{Account, ChannelConfig, Connection, Deliveries, Hub, Item, lock};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use crate::sync::{Arc, LazyLock, Mutex, OnceLock};
 use crate::wire::Position;
 use crate::wire::websocket::Message;
 

@@ -5,12 +5,13 @@ mod handover;
 use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::wildcard::Wild;
 use super::{Channel, Inbox, Item, Pattern, Start, lock};
+use crate::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use crate::sync::{Arc, Mutex, OnceLock};
 use crate::wire::http::RequestHead;
 use crate::wire::websocket::Message;
 use crate::wire::{Dialect, Position};

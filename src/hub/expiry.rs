@@ -6,14 +6,14 @@
 //! such channels pays one look at an atomic.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{
-    AtomicU64,
-    Ordering::{Relaxed, SeqCst},
-};
-use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use super::{Channel, Hub, lock};
+use crate::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, SeqCst},
+};
+use crate::sync::{Arc, Mutex, Weak};
 
 /// A channel is looked at this often while its time runs, or every [`LONGEST`].
 const LOOKS: u32 = 4;

@@ -1,15 +1,15 @@
 //! A shard's inbox: what was published and waits for the shard to fan it out.
 
-use std::sync::atomic::{
-    AtomicBool, AtomicUsize,
-    Ordering::{Relaxed, SeqCst},
-};
-use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::{Channel, Connection, lock};
+use crate::sync::atomic::{
+    AtomicBool, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
+use crate::sync::{Arc, Condvar, Mutex};
 use crate::wire::websocket::Message;
 
 /// What a shard is told, in the order of each channel.

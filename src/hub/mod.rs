@@ -6,6 +6,8 @@
 //! of every shard that has a subscriber. That lock makes one order for all subscribers of a
 //! channel, on every shard. Lock order: registry, connection, channel, inbox.
 
+use crate::sync::{Mutex, MutexGuard, PoisonError};
+
 mod channel;
 mod config;
 mod connection;
@@ -42,8 +44,6 @@ pub use publish::Keyable;
 pub use registry::Hub;
 pub use resume::{Extract, Page, Resume};
 pub use wildcard::{Beyond, MAX_SCAN, MAX_SEGMENTS};
-
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Locks `mutex`. No code that holds one of the hub's locks can panic halfway through a change, so
 /// a poisoned one is as good as any.

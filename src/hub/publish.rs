@@ -2,14 +2,14 @@
 //! to be repeated.
 
 use std::borrow::Cow;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use super::channel::State;
 use super::history::now_ms;
 use super::keys::{Found, Keyed};
 use super::{Channel, Deleted, Hub, Item, MAX_KEY, Published, lock};
+use crate::sync::Arc;
+use crate::sync::atomic::Ordering::Relaxed;
 use crate::wire::Position;
 use crate::wire::websocket::{Extras, Message};
 use crate::{Error, ErrorKind, Result};

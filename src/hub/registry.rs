@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::expiry::{Expiry, Seen};
 use super::{Channel, ChannelConfig, Connection, Inbox, Interest, Namespaces};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use crate::sync::{Arc, PoisonError, RwLock};
 use crate::wire::name;
 use crate::{Error, ErrorKind, Result};
 

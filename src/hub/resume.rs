@@ -3,12 +3,11 @@
 //! It reads the history page by page. The page that reaches the end is read under the same lock
 //! that makes it a subscriber, so that the next publication is the next that it gets.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-
 use super::channel::State;
 use super::history::now_ms;
 use super::{Channel, Deleted, Publication, Range, Start, lock};
+use crate::sync::Arc;
+use crate::sync::atomic::Ordering::Relaxed;
 use crate::wire::Position;
 use crate::wire::websocket::Message;
 

@@ -6,9 +6,9 @@
 //! patterns alone does not keep a channel from going when it is empty.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError};
 
 use super::{Channel, Connection, Hub, Pattern, lock};
+use crate::sync::{Arc, PoisonError};
 use crate::wire::websocket::Message;
 use crate::{Error, ErrorKind, Result};
 

@@ -7,12 +7,12 @@
 //! met, and finds out then.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::{Requests, lock};
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::thread::JoinHandle;
+use crate::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use crate::{Error, ErrorKind, Result, thread};
 
 /// When a request ends at the latest, and a number that tells requests of one moment apart.
@@ -146,7 +146,7 @@ impl Clock {
         let thread = lock(&self.thread).take();
         if let Some(thread) = thread {
             // A completion on that very thread may have held the last reference.
-            if thread.thread().id() != std::thread::current().id() {
+            if thread.thread().id() != crate::sync::thread::current().id() {
                 drop(thread.join());
             }
         }

@@ -15,8 +15,6 @@ mod tests;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -24,6 +22,8 @@ use bytes::Bytes;
 pub use clock::{Clock, RequestCounters};
 pub use reply::Reply;
 
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use crate::wire::packet::Side;
 use crate::{Error, ErrorKind, Result, thread};
 use clock::Key;

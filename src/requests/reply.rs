@@ -1,7 +1,6 @@
 //! The right to answer one request, once.
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-
+use crate::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use crate::{Error, ErrorKind, Result};
 
 type Send = Box<dyn Fn(u32, &[u8]) -> Result<()> + std::marker::Send + Sync>;

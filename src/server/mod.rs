@@ -26,7 +26,6 @@ mod shard;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 pub use handover::{HandedOver, TakenOver};
@@ -36,6 +35,7 @@ pub use process::Process;
 pub use service::{Done, PublishOptions, Report, Service, Stats};
 
 use crate::hub::{Hub, Inbox};
+use crate::sync::thread::JoinHandle;
 use crate::{Error, ErrorKind, Result, thread};
 use grpc::Grpc;
 use shard::{Control, Parts, Shard};

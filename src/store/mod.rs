@@ -39,7 +39,6 @@ mod writer;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +46,7 @@ pub use check::{Damage, Report, check, repair};
 pub use read::{Page, Query};
 pub use record::{MAX_PAYLOAD, Record, Stored};
 
+use crate::sync::thread::JoinHandle;
 use crate::{Error, ErrorKind, Result};
 use index::Index;
 use queue::{Command, Queue};

@@ -8,7 +8,6 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::catalogue::{Catalogue, Change, Refused};
@@ -19,6 +18,7 @@ use super::queue::Command;
 use super::record::{self, Place, Record};
 use super::segment::{self, START, Title};
 use super::{Appended, ChannelRecord, Done, Options, Shared, lock, sidecar};
+use crate::sync::thread::JoinHandle;
 use crate::{Error, ErrorKind, Result};
 
 /// The most that one write has, but for a single record that is larger.

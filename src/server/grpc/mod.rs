@@ -18,13 +18,13 @@ mod wire;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
 use super::{Service, listen};
+use crate::sync::thread::JoinHandle;
 use crate::{Error, Result, thread};
 use router::Router;
 
