@@ -1,8 +1,8 @@
 //! Channels, written down for the process that serves them from now on. Nothing may be published
 //! meanwhile.
 
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, PoisonError};
+use crate::sync::atomic::Ordering::Relaxed;
+use crate::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Channel, ChannelConfig, Connection, Connections, Deliveries, Hub, lock};

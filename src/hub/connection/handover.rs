@@ -1,13 +1,12 @@
 //! A connection, written down for the process that serves it from now on.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::{Connection, Home, Origin, State, Traffic, Value};
 use crate::hub::wildcard::Wild;
 use crate::hub::{Beyond, Channel, Pattern, lock};
+use crate::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use crate::sync::{Arc, Mutex, OnceLock};
 use crate::wire::Dialect;
 use crate::wire::handover::{Reader, Writer};
 use crate::wire::http::RequestHead;
