@@ -205,6 +205,8 @@ class Chaos:
                     return
             # A link has ten clients and the server all of them.
             choice = self._dice.choices(["client", "link", "server"], [100, 10, 0.5])[0]
+            if not self.server_kills and self.killed + tally.lost > disconnections // 4:
+                choice = "server"
             if choice == "client":
                 client = self._dice.choice(self._clients)
                 client.read()
