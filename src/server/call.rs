@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
-use super::Service;
 use super::answer::{Answer, Target, Wishes};
+use super::batch::{self, Batch};
 use super::promise::Promise;
 use super::query::Query;
-use super::service::{Done, MAX_HISTORY_PAGE, PublishOptions};
-use super::{admin, metrics, page};
+use super::service::{BatchDone, Done, MAX_HISTORY_PAGE, PublishOptions};
+use super::{ServerOptions, Service, admin, metrics, page};
 use crate::hub::Range;
 use crate::wire::http::{Framing, Handshake, Head, Route, route};
 use crate::wire::websocket::Message;
@@ -35,6 +35,8 @@ pub(super) enum Call {
     Create(String),
     Publish(String, MessageKind, Asked),
     PublishText(String, String, Asked),
+    /// Many messages, and whether their counts are wanted.
+    Batch(bool),
     Delete(String),
     Info(String),
     History(String, Range),
@@ -146,6 +148,8 @@ impl Call {
             ("GET", Route::SendInPath(segment, message)) => {
                 Ok(Self::PublishText(name(segment)?, name(message)?, Asked::of(head)?))
             }
+            ("POST", Route::Batch) => Ok(Self::Batch(Query(head.query).flag("result")?)),
+            (_, Route::Batch) => Err(Answer::method_not_allowed("allow: POST\r\n")),
             ("DELETE", Route::Channel(segment)) => Ok(Self::Delete(name(segment)?)),
             ("DELETE", Route::Stream) => Ok(Self::Delete("stream".into())),
             (_, Route::Channel(_)) => Err(Answer::method_not_allowed("allow: DELETE\r\n")),
@@ -164,6 +168,14 @@ impl Call {
             },
             (_, Route::SendInPath(..)) => Err(Answer::method_not_allowed("allow: GET\r\n")),
             _ => Err(Answer::method_not_allowed("allow: GET, HEAD\r\n")),
+        }
+    }
+
+    /// How long the body may be.
+    pub(super) fn max_body(&self, options: &ServerOptions) -> usize {
+        match self {
+            Self::Batch(_) => options.max_batch_bytes,
+            _ => options.max_message_bytes,
         }
     }
 
@@ -224,6 +236,7 @@ impl Call {
                     outcome => outcome,
                 };
             }
+            Self::Batch(counts) => return publish_batch(service, body, counts, promise),
             other => other.answer(service, body),
         };
         Outcome::Now(answer)
@@ -239,7 +252,9 @@ impl Call {
             Self::Delete(name) => service
                 .delete_channel(&name)
                 .map(|()| Answer::success(&format!("Channel '{name}' deleted"), json!(null))),
-            Self::Publish(..) | Self::PublishText(..) => return Answer::broadcasted(),
+            Self::Publish(..) | Self::PublishText(..) | Self::Batch(_) => {
+                return Answer::broadcasted();
+            }
             Self::Info(name) => service
                 .channel(&name)
                 .map(|info| Answer::success("Channel found", json!({ "channel": info }))),
@@ -294,6 +309,27 @@ fn publish(
     };
     match service.publish_asking(&channel, &Message::new(kind, data), options, later) {
         Some(report) => Outcome::Now(Answer::published(report)),
+        None => Outcome::Later,
+    }
+}
+
+/// The same for many messages.
+fn publish_batch(
+    service: &Service,
+    body: &[u8],
+    counts: bool,
+    promise: impl FnOnce() -> Promise,
+) -> Outcome {
+    let batch = match Batch::read(body, service.max_batch()) {
+        Ok(batch) => batch,
+        Err(error) => return Outcome::Now(Answer::error(&error)),
+    };
+    let later = || -> BatchDone {
+        let promise = promise();
+        Box::new(move |reports| promise.answer(batch::answer(&reports)))
+    };
+    match service.publish_batch_asking(&batch.messages(counts), later) {
+        Some(reports) => Outcome::Now(batch::answer(&reports)),
         None => Outcome::Later,
     }
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod answer;
+mod batch;
 mod call;
 pub mod dialect;
 #[cfg(feature = "fuzzing")]
@@ -32,7 +33,7 @@ pub use handover::{HandedOver, TakenOver};
 pub use listen::Listeners;
 pub use options::{OPTIONS, Secret, ServerOptions};
 pub use process::Process;
-pub use service::{Done, PublishOptions, Report, Service, Stats};
+pub use service::{BatchDone, BatchMessage, Done, PublishOptions, Report, Reports, Service, Stats};
 
 use crate::hub::{Hub, Inbox};
 use crate::sync::thread::JoinHandle;

@@ -4,6 +4,7 @@
 
 mod admin;
 mod bad_input;
+mod batch;
 #[cfg(feature = "grpc")]
 mod caller;
 mod client;

@@ -1,10 +1,12 @@
 //! The operations on a server's channels, connections and users: one layer for C, HTTP, gRPC, the
 //! dialects and the command line.
 
+mod batch;
 mod connections;
 mod endpoints;
 mod publish;
 
+pub use batch::{BatchDone, BatchMessage, Reports};
 pub use publish::{Done, PublishOptions, Report};
 
 use std::collections::BTreeMap;

@@ -55,6 +55,39 @@ impl Report {
 /// not wait.
 pub type Done = Box<dyn FnOnce(Result<Report>) + Send>;
 
+/// Where the counts of a message go: filled once it is published.
+type Wanted = Arc<Mutex<Option<(Published, Done)>>>;
+
+/// A message as it is published, and where its counts go if they are asked for. Error:
+/// `InvalidArgument` for what it is the latest value of.
+fn outgoing(
+    channel: &Channel,
+    message: &Message,
+    options: &PublishOptions<'_>,
+) -> Result<(Message, Option<Wanted>)> {
+    let conflation = conflation(channel, options.conflate)?;
+    if !options.counts {
+        return Ok(match conflation {
+            None => (message.clone(), None),
+            conflation => (message.sharing(Extras { tally: None, conflation }), None),
+        });
+    }
+    let wanted = Wanted::default();
+    let teller = Arc::clone(&wanted);
+    let tally = Tally::new(move |counts| {
+        let told = teller.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((published, done)) = told {
+            done(Ok(Report { published, counts: Some(counts) }));
+        }
+    });
+    Ok((message.sharing(Extras { tally: Some(tally), conflation }), Some(wanted)))
+}
+
+/// The answer to every publication once the server is stopped.
+pub(super) fn stopped() -> Error {
+    Error::new(ErrorKind::Closed, "the server is stopped")
+}
+
 impl Service {
     /// Publishes without waiting for anything, as a shard must. The result is there at once or, with
     /// `None`, comes later: then, and only then, `later` was asked whom to tell, who may have been
@@ -69,56 +102,56 @@ impl Service {
         options: PublishOptions<'_>,
         later: impl FnOnce() -> Done,
     ) -> Option<Result<Report>> {
-        let conflation = match conflation(channel, options.conflate) {
-            Ok(conflation) => conflation,
-            Err(error) => return Some(Err(error)),
-        };
-        if !options.counts {
-            let sharing = conflation.map(|conflation| {
-                message.sharing(Extras { tally: None, conflation: Some(conflation) })
-            });
-            let message = sharing.as_ref().unwrap_or(message);
-            let published = self.publish_keyed(channel, message, options.key);
+        if options.key.is_none() && options.conflate.is_none() && !options.counts {
+            let published = self.publish_to(channel, message);
             return Some(published.map(|published| Report { published, counts: None }));
         }
-        // Filled when the message is published; until then the tally cannot end, because the message
-        // is held here.
-        let wanted: Arc<Mutex<Option<(Published, Done)>>> = Arc::default();
-        let teller = Arc::clone(&wanted);
-        let tally = Tally::new(move |counts| {
-            let told = teller.lock().unwrap_or_else(PoisonError::into_inner).take();
-            if let Some((published, done)) = told {
-                done(Ok(Report { published, counts: Some(counts) }));
-            }
-        });
-        let message = message.sharing(Extras { tally: Some(tally), conflation });
-        match self.publish_keyed(channel, &message, options.key) {
-            Err(error) => Some(Err(error)),
-            Ok(published) if published.duplicate => {
-                Some(Ok(Report { published, counts: Some(Counts::default()) }))
-            }
-            Ok(published) => {
-                let told = (published, later());
-                *wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
-                None
-            }
-        }
+        let mut later = Some(later);
+        let later = |_| later.take().map_or_else(|| Box::new(drop) as Done, |later| later());
+        let run = [(message.clone(), options)];
+        let report = self.publish_run_asking(channel, &run, later).pop();
+        report.unwrap_or_else(|| Some(Err(stopped())))
     }
 
-    fn publish_keyed(
+    /// The same for messages that stand one behind the other; `later` is asked whom to tell of
+    /// which of them.
+    pub(in crate::server) fn publish_run_asking(
         &self,
         channel: &Arc<Channel>,
-        message: &Message,
-        key: Option<&[u8]>,
-    ) -> Result<Published> {
-        if key.is_none() {
-            return self.publish_to(channel, message);
-        }
-        let published = channel.publish_with(&self.hub, (message, key))?;
-        if !published.duplicate {
+        run: &[(Message, PublishOptions<'_>)],
+        mut later: impl FnMut(usize) -> Done,
+    ) -> Vec<Option<Result<Report>>> {
+        // With the counts that are wanted. A tally cannot end while its message is held here.
+        let prepared: Vec<_> = run
+            .iter()
+            .map(|(message, options)| Ok((outgoing(channel, message, options)?, options.key)))
+            .collect();
+        let keyable: Vec<_> = prepared
+            .iter()
+            .filter_map(|prepared: &Result<_>| prepared.as_ref().ok())
+            .map(|((message, _), key)| (message, *key))
+            .collect();
+        let mut results = channel.publish_run(&self.hub, &keyable).into_iter();
+        let settle = |(at, prepared): (usize, &Result<((Message, Option<Wanted>), _)>)| {
+            let published = match prepared {
+                Ok(_) => results.next().unwrap_or_else(|| Err(stopped())),
+                Err(error) => Err(error.clone()),
+            };
+            let published = match published {
+                Ok(published) => published,
+                Err(error) => return Some(Err(error)),
+            };
+            let wanted = prepared.as_ref().ok().and_then(|((_, wanted), _)| wanted.as_ref());
+            if published.duplicate {
+                let counts = wanted.map(|_| Counts::default());
+                return Some(Ok(Report { published, counts }));
+            }
             self.hub.count_published();
-        }
-        Ok(published)
+            let Some(wanted) = wanted else { return Some(Ok(Report { published, counts: None })) };
+            *wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some((published, later(at)));
+            None
+        };
+        prepared.iter().enumerate().map(settle).collect()
     }
 
     /// Broadcasts a message like [`Service::publish`], and waits for what is asked for. Errors: those
@@ -146,7 +179,7 @@ impl Service {
         )?;
         // Exactly one report comes, unless the server ended.
         let report = waiting_for_peer(&self.delivery, || told.recv());
-        report.unwrap_or_else(|_| Err(Error::new(ErrorKind::Closed, "the server is stopped")))
+        report.unwrap_or_else(|_| Err(stopped()))
     }
 
     /// The same without waiting for more than room: `done` is told what became of it, perhaps
@@ -160,7 +193,7 @@ impl Service {
         done: Done,
     ) -> Result<()> {
         if self.stopped.load(Relaxed) {
-            return Err(Error::new(ErrorKind::Closed, "the server is stopped"));
+            return Err(stopped());
         }
         self.check(kind, payload)?;
         let channel = self.find(channel)?;

@@ -341,7 +341,7 @@ impl Shard {
         if head.has_no_body() {
             return self.execute(token, call, &[], reply);
         }
-        let body = match Body::new(head.framing, self.options.max_message_bytes) {
+        let body = match Body::new(head.framing, call.max_body(&self.options)) {
             Ok(body) => body,
             Err(fault) => {
                 self.refuse(token, body_refusal(fault));

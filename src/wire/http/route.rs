@@ -21,6 +21,8 @@ pub enum Route<'a> {
     Stream,
     /// `/channels`
     Channels,
+    /// `/channels/publish`
+    Batch,
     /// `/health`
     Health,
     /// `/ready`
@@ -40,6 +42,7 @@ pub fn route(path: &str) -> Route<'_> {
     let Some(rest) = path.strip_prefix("/channel/") else {
         return match path {
             "/channels" => Route::Channels,
+            "/channels/publish" => Route::Batch,
             "/health" => Route::Health,
             "/ready" => Route::Ready,
             "/metrics" => Route::Metrics,
@@ -98,6 +101,8 @@ mod tests {
             ("/channel/stream", Route::Stream),
             ("/channel/other/a", Route::Unknown),
             ("/channels", Route::Channels),
+            ("/channels/publish", Route::Batch),
+            ("/channels/other", Route::Unknown),
             ("/health", Route::Health),
             ("/ready", Route::Ready),
             ("/metrics", Route::Metrics),

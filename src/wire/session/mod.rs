@@ -17,8 +17,8 @@ pub use answer::{
     response, response_of,
 };
 pub use payload::{
-    Call, Encoding, History, Named, Page, Presence, Publish, Say, Since, Subject, Subscribe, Text,
-    read,
+    Call, Encoding, History, Named, Page, Presence, Publish, PublishBatch, Say, Since, Subject,
+    Subscribe, Text, read,
 };
 
 use crate::ErrorKind;

@@ -148,6 +148,17 @@ pub struct Publish<'a> {
     pub result: bool,
 }
 
+/// Messages for channels.
+#[derive(Debug, Deserialize)]
+pub struct PublishBatch<'a> {
+    /// The messages; what they say of their results does not count.
+    #[serde(borrow)]
+    pub messages: Vec<Publish<'a>>,
+    /// Whether the response tells whom they reached.
+    #[serde(default)]
+    pub result: bool,
+}
+
 /// What a text stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -16,9 +16,12 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::{Closure, Endpoint, Handler};
 use crate::hub::{Connection, Range};
+use crate::server::batch::{self, Batch};
 use crate::server::rpc::Calls;
-use crate::server::{Done, PublishOptions, Service, history};
-use crate::wire::session::{self, Encoding, History, Named, Publish, Request, Say, code, read};
+use crate::server::{BatchDone, Done, PublishOptions, Service, history};
+use crate::wire::session::{
+    self, Encoding, History, Named, Publish, PublishBatch, Request, Say, code, read,
+};
 use crate::wire::websocket::Message;
 use crate::wire::{Dialect, MessageKind};
 use crate::{Error, ErrorKind};
@@ -102,6 +105,7 @@ impl Asked<'_> {
             "subscribe" => self.subscribe(),
             "unsubscribe" => self.unsubscribe(),
             "publish" => self.publish(),
+            "publish_batch" => self.publish_batch(),
             "create" => self.create(),
             "delete" => self.delete(),
             "history" => self.history(),
@@ -121,7 +125,7 @@ impl Asked<'_> {
 const HISTORY: usize = 100;
 
 const ACTIONS: &str = "broadcast, connections, create, delete, echo, get_connections, history, ping, presence, \
-                       publish, rpc, subscribe, unsubscribe";
+                       publish, publish_batch, rpc, subscribe, unsubscribe";
 
 fn invalid(text: String) -> Fault {
     (code::INVALID_PAYLOAD, text)
@@ -212,6 +216,23 @@ impl<'a> Asked<'a> {
                 let data = report.map_err(failed)?.members();
                 self.respond(&format!("{{{data}}}"))
             }
+            None => Ok(None),
+        }
+    }
+
+    fn publish_batch(&self) -> Answer {
+        let PublishBatch { messages, result } = self.read()?;
+        let batch = Batch::of(messages, self.service.max_batch()).map_err(failed)?;
+        let later = || -> BatchDone {
+            let connection = Arc::clone(self.connection);
+            let id = self.request.id.map(str::to_owned);
+            Box::new(move |reports| {
+                let data = batch::data(&reports);
+                let _ = connection.send(&session::response(id.as_deref(), [&data, "", ""]));
+            })
+        };
+        match self.service.publish_batch_asking(&batch.messages(result), later) {
+            Some(reports) => self.respond(&batch::data(&reports)),
             None => Ok(None),
         }
     }
