@@ -58,6 +58,9 @@ pub type Done = Box<dyn FnOnce(Result<Report>) + Send>;
 /// Where the counts of a message go: filled once it is published.
 type Wanted = Arc<Mutex<Option<(Published, Done)>>>;
 
+/// A message as it is published with where its counts go, and its key.
+type Prepared<'a> = Result<((Message, Option<Wanted>), Option<&'a [u8]>)>;
+
 /// A message as it is published, and where its counts go if they are asked for. Error:
 /// `InvalidArgument` for what it is the latest value of.
 fn outgoing(
@@ -124,15 +127,17 @@ impl Service {
         // With the counts that are wanted. A tally cannot end while its message is held here.
         let prepared: Vec<_> = run
             .iter()
-            .map(|(message, options)| Ok((outgoing(channel, message, options)?, options.key)))
+            .map(|(message, options)| -> Prepared<'_> {
+                Ok((outgoing(channel, message, options)?, options.key))
+            })
             .collect();
         let keyable: Vec<_> = prepared
             .iter()
-            .filter_map(|prepared: &Result<_>| prepared.as_ref().ok())
+            .filter_map(|prepared| prepared.as_ref().ok())
             .map(|((message, _), key)| (message, *key))
             .collect();
         let mut results = channel.publish_run(&self.hub, &keyable).into_iter();
-        let settle = |(at, prepared): (usize, &Result<((Message, Option<Wanted>), _)>)| {
+        let settle = |(at, prepared): (usize, &Prepared<'_>)| {
             let published = match prepared {
                 Ok(_) => results.next().unwrap_or_else(|| Err(stopped())),
                 Err(error) => Err(error.clone()),
