@@ -10,6 +10,7 @@ mod kit;
 mod listen;
 mod log_format;
 mod namespaces;
+mod restart;
 mod serve;
 mod store;
 mod systemd;

@@ -19,6 +19,7 @@ mod process;
 mod raw;
 mod registry;
 mod reload;
+mod restart;
 mod slow;
 mod soak;
 mod start_stop;

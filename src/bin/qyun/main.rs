@@ -20,6 +20,7 @@ mod serving;
 mod settings;
 mod stdin;
 mod store;
+mod succession;
 mod systemd;
 
 use std::process::ExitCode;
@@ -66,6 +67,7 @@ enum Command {
     Stop(daemon::stop::Args),
     Status(daemon::status::Args),
     Reload(daemon::reload::Args),
+    Restart(daemon::restart::Args),
     Config(config::Args),
     #[command(name = daemon::start::CHILD, hide = true)]
     DaemonChild(daemon::start::Args),
@@ -107,6 +109,7 @@ impl Command {
             Self::Stop(args) => args.place.json,
             Self::Status(args) => args.place.json,
             Self::Reload(args) => args.place.json,
+            Self::Restart(args) => args.place.json,
             Self::Config(args) => args.json(),
             Self::Create(args) => args.remote.json,
             Self::Delete(args) => args.remote.json,
@@ -130,6 +133,7 @@ impl Command {
             Self::Stop(args) => args.run(),
             Self::Status(args) => args.run(),
             Self::Reload(args) => args.run(),
+            Self::Restart(args) => args.run(),
             Self::Config(args) => args.run(),
             Self::Create(args) => args.run(),
             Self::Delete(args) => args.run(),

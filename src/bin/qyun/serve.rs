@@ -3,12 +3,13 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 use signal_hook::iterator::Signals;
 
 use crate::config::{Config, Flags, Sources};
@@ -16,6 +17,7 @@ use crate::daemon::control::{self, Control};
 use crate::daemon::pid_file::{self, PidFile};
 use crate::exit::Failure;
 use crate::serving::Serving;
+use crate::succession::{self, Succession};
 use crate::systemd::State;
 use crate::{daemon, limits, log_output, output, systemd};
 
@@ -34,6 +36,8 @@ Examples:
 pub struct Args {
     #[command(flatten)]
     flags: Flags,
+    #[command(flatten)]
+    succession: Succession,
     /// Tell the address as a JSON object
     #[arg(long)]
     pub json: bool,
@@ -45,8 +49,8 @@ impl Args {
         let sources = self.flags.sources();
         let config = sources.load()?;
         let pid_file = config.pid_file.clone();
-        let process = Process::start(sources, config, pid_file)?;
-        process.announce(self.json)?;
+        let process = Process::start(sources, config, pid_file, &self.succession)?;
+        process.essential(process.announce(self.json))?;
         process.run()
     }
 }
@@ -57,26 +61,28 @@ pub fn run_as_daemon(args: &daemon::start::Args) -> Result<(), Failure> {
     let mut starter = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
     let nowhere = File::options().write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdout(&nowhere).map_err(io::Error::from)?;
-    let started = become_daemon(&args.flags, &nowhere);
+    let started = become_daemon(args, &nowhere);
     let told = match &started {
         Ok(process) => process.listening(),
         Err(failure) => json!({
             "event": "failed", "message": failure.text, "exit_code": failure.exit as u8,
         }),
     };
-    writeln!(starter, "{told}")?;
+    let told = writeln!(starter, "{told}").map_err(Failure::from);
     drop((starter, nowhere));
-    started.map_err(|failure| Failure::new(failure.exit, ""))?.run()
+    let process = started.map_err(|failure| Failure::new(failure.exit, ""))?;
+    process.essential(told)?;
+    process.run()
 }
 
-fn become_daemon(flags: &Flags, nowhere: &File) -> Result<Process, Failure> {
+fn become_daemon(args: &daemon::start::Args, nowhere: &File) -> Result<Process, Failure> {
     // A session of its own, so that the end of the terminal is not this process's.
     match rustix::process::setsid() {
         // Whoever leads a group has its session already.
         Ok(_) | Err(rustix::io::Errno::PERM) => {}
         Err(error) => return Err(io::Error::from(error).into()),
     }
-    let sources = flags.sources();
+    let sources = args.flags.sources();
     let config = sources.load()?;
     let pid_file = match &config.pid_file {
         Some(path) => path.clone(),
@@ -87,7 +93,7 @@ fn become_daemon(flags: &Flags, nowhere: &File) -> Result<Process, Failure> {
         }
     };
     let has_log = config.log.file.is_some();
-    let process = Process::start(sources, config, Some(pid_file))?;
+    let process = Process::start(sources, config, Some(pid_file), &args.succession)?;
     // Until here, `qyun start` would have shown what a panic says.
     if !has_log {
         rustix::stdio::dup2_stderr(nowhere).map_err(io::Error::from)?;
@@ -120,34 +126,70 @@ struct Process {
 }
 
 impl Process {
-    fn start(sources: Sources, config: Config, pid_file: Option<PathBuf>) -> Result<Self, Failure> {
+    fn start(
+        sources: Sources,
+        config: Config,
+        pid_file: Option<PathBuf>,
+        succession: &Succession,
+    ) -> Result<Self, Failure> {
         log_output::configure(&config.log)?;
         for doubt in sources.doubts() {
             log::warn!(target: "qyun", "{doubt}");
         }
-        let held = pid_file.as_deref().map(PidFile::take).transpose()?;
+        let predecessor = succession.predecessor(pid_file.as_ref())?;
+        let succeeds = predecessor.is_some();
+        let mut held = None;
+        if let Some(path) = pid_file.as_deref().filter(|_| !succeeds) {
+            held = Some(PidFile::take(path)?);
+        }
         limits::raise_open_files(u64::MAX);
         // Before the server starts: from then on a signal means a graceful stop. SIGHUP keeps its
         // ordinary meaning where there is nothing to read again.
-        let mut watched = vec![SIGINT, SIGTERM];
-        if sources.file.is_some() || held.is_some() {
+        let mut watched = vec![SIGINT, SIGTERM, SIGUSR2];
+        if sources.file.is_some() || pid_file.is_some() {
             watched.push(SIGHUP);
         }
         let listeners = systemd::listeners()?;
         let signals = Signals::new(watched)?;
-        let serving = Arc::new(Serving::start(sources, config, listeners)?);
-        let control = pid_file.map(|path| {
-            let serving = Arc::clone(&serving);
-            Control::open(control::path(&path), move |question| serving.answer(question))
-        });
-        let control = control.transpose()?;
-        if let Some(period) = systemd::watchdog() {
-            let serving = Arc::downgrade(&serving);
-            let thread = std::thread::Builder::new().name("qy-watchdog".into());
-            thread.spawn(move || watch(&serving, period))?;
+        let serving = Arc::new(Serving::start(sources, config, listeners, predecessor)?);
+        let mut process = Self { signals, serving, _control: None, _pid_file: held };
+        process.essential(process.watch_over())?;
+        if let Some(path) = pid_file {
+            if succeeds {
+                process._pid_file = process.essential(PidFile::inherit(&path))?;
+            }
+            process._control = process.essential(process.open_control(&path))?;
         }
-        serving.notify_ready();
-        Ok(Self { signals, serving, _control: control, _pid_file: held })
+        process.serving.notify_ready();
+        Ok(process)
+    }
+
+    fn open_control(&self, pid_file: &Path) -> Result<Control, Failure> {
+        let serving = Arc::clone(&self.serving);
+        let answer = move |question: &str, stream: &UnixStream| serving.answer(question, stream);
+        Control::open(control::path(pid_file), answer)
+    }
+
+    /// Begins to tell systemd that it lives, if that wants to know.
+    fn watch_over(&self) -> Result<(), Failure> {
+        let Some(period) = systemd::watchdog() else { return Ok(()) };
+        let serving = Arc::downgrade(&self.serving);
+        let thread = std::thread::Builder::new().name("qy-watchdog".into());
+        thread.spawn(move || watch(&serving, period))?;
+        Ok(())
+    }
+
+    /// What is needed around a server. One that has connections already, because it took them over,
+    /// does without: then a failure is told in the log alone.
+    fn essential<T>(&self, done: Result<T, Failure>) -> Result<Option<T>, Failure> {
+        match done {
+            Ok(done) => Ok(Some(done)),
+            Err(failure) if self.serving.taken_over().is_some() => {
+                log::error!(target: "qyun", "serving all the same: {}", failure.text);
+                Ok(None)
+            }
+            Err(failure) => Err(failure),
+        }
     }
 
     /// That it listens, and where.
@@ -159,6 +201,10 @@ impl Process {
             "url": format!("http://{address}"), "shards": self.serving.shards(),
             "grpc": self.serving.server().grpc_addr().map(|address| address.to_string()),
             "pid": std::process::id(),
+            "taken_over": self.serving.taken_over().map(|taken| json!({
+                "from": taken.from, "connections": taken.connections,
+                "pause_ms": taken.pause.as_secs_f64() * 1000.0,
+            })),
         })
     }
 
@@ -180,11 +226,16 @@ impl Process {
     /// Serves until a signal ends it.
     fn run(mut self) -> Result<(), Failure> {
         for signal in self.signals.forever() {
-            if signal != SIGHUP {
-                break;
-            }
             // What came of it is in the log.
-            let _: Value = self.serving.reload();
+            match signal {
+                SIGHUP => drop(self.serving.reload()),
+                SIGUSR2 => {
+                    if let (_, true) = succession::restart(&self.serving) {
+                        succession::leave();
+                    }
+                }
+                _ => break,
+            }
         }
         self.drain()
     }
@@ -196,7 +247,7 @@ impl Process {
         let handle = self.signals.handle();
         let mut signals = self.signals;
         let watch = std::thread::Builder::new().name("qy-signals".into()).spawn(move || {
-            if signals.forever().any(|signal| signal != SIGHUP) {
+            if signals.forever().any(|signal| signal != SIGHUP && signal != SIGUSR2) {
                 let text = "a second signal: stopped without waiting for clients";
                 let failure = Failure::failed(text);
                 let _ = failure.report(false);

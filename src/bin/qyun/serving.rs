@@ -1,18 +1,22 @@
 //! A server that runs and its configuration: what it tells of itself, and how it takes a new one.
 
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use qyun::ErrorKind;
-use qyun::server::{Listeners, Server};
+use qyun::server::{Listeners, Server, TakenOver};
 use serde_json::{Value, json};
 
 use crate::config::{self, Config, Setting, Sources};
+use crate::daemon::control::{self, Reply};
 use crate::exit::Failure;
 use crate::log_output;
 use crate::procfs;
+use crate::succession;
 use crate::systemd::{Notifier, State};
 
 /// What runs.
@@ -24,6 +28,9 @@ pub struct Serving {
     started: Instant,
     stopping: AtomicBool,
     systemd: Option<Notifier>,
+    taken_over: Option<TakenOver>,
+    /// Held by whoever brings this process to its end, in one way or the other.
+    transition: Mutex<()>,
 }
 
 /// What a reload did.
@@ -33,17 +40,38 @@ struct Reloaded {
 }
 
 impl Serving {
-    /// Starts on `listeners`, or where the configuration says.
-    pub fn start(sources: Sources, config: Config, listeners: Listeners) -> Result<Self, Failure> {
+    /// Starts in place of `predecessor`, or on `listeners`, or where the configuration says.
+    pub fn start(
+        sources: Sources,
+        config: Config,
+        listeners: Listeners,
+        predecessor: Option<UnixStream>,
+    ) -> Result<Self, Failure> {
         let shards = match config.server.shards {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             shards => shards,
         };
         let listen = &config.server.listen;
-        let server = Server::start_on(config.server.clone(), listeners)
-            .map_err(|error| Failure::from(error.context(format!("listening on {listen}"))))?;
+        let (server, taken_over) = match predecessor {
+            Some(stream) => {
+                let (server, taken_over) = Server::take_over(config.server.clone(), stream)
+                    .map_err(|error| Failure::from(error.context("taking over")))?;
+                (server, Some(taken_over))
+            }
+            None => {
+                let server = Server::start_on(config.server.clone(), listeners);
+                let context = |error: qyun::Error| error.context(format!("listening on {listen}"));
+                (server.map_err(|error| Failure::from(context(error)))?, None)
+            }
+        };
         for name in &config.create {
-            create(&server, name)?;
+            match create(&server, name) {
+                // It has connections already, which are not to end for this.
+                Err(failure) if taken_over.is_some() => {
+                    log::error!(target: "qyun", "{}", failure.text);
+                }
+                created => created?,
+            }
         }
         Ok(Self {
             server,
@@ -53,6 +81,8 @@ impl Serving {
             started: Instant::now(),
             stopping: AtomicBool::new(false),
             systemd: Notifier::of_environment(),
+            taken_over,
+            transition: Mutex::default(),
         })
     }
 
@@ -83,20 +113,61 @@ impl Serving {
         self.config.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells that it stops from now on; gives how long it may wait for its clients.
+    /// What it has taken over, if it came in place of another process.
+    pub fn taken_over(&self) -> Option<&TakenOver> {
+        self.taken_over.as_ref()
+    }
+
+    /// Where the process was started.
+    pub fn folder(&self) -> &Path {
+        self.sources.folder()
+    }
+
+    /// The right to hand everything over; a failure when it stops.
+    pub fn transition(&self) -> Result<MutexGuard<'_, ()>, Failure> {
+        let guard = self.transition.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.stopping.load(Relaxed) {
+            true => Err(Failure::failed("the server is stopping")),
+            false => Ok(guard),
+        }
+    }
+
+    /// It has handed everything over: it stops without a word.
+    pub fn begin_leaving(&self) {
+        self.stopping.store(true, Relaxed);
+    }
+
+    /// Tells that it stops from now on; gives how long it may wait for its clients. Waits while it
+    /// hands over.
     pub fn begin_stop(&self) -> Duration {
+        let _alone = self.transition.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.stopping.load(Relaxed) {
+            // Everything is another's by now.
+            crate::succession::leave();
+        }
         self.stopping.store(true, Relaxed);
         self.notify(&State::Stopping);
         self.config().drain
     }
 
     /// What the control socket is asked.
-    pub fn answer(&self, question: &str) -> Value {
-        match question {
+    pub fn answer(&self, question: &str, stream: &UnixStream) -> Reply {
+        let leave = || Box::new(|| -> () { succession::leave() }) as Box<dyn FnOnce()>;
+        Reply::Told(match question {
             "status" => self.status(),
             "reload" => self.reload(),
+            "restart" => match succession::restart(self) {
+                (told, true) => return Reply::ToldThen(told, leave()),
+                (told, false) => told,
+            },
+            control::HAND_OVER => {
+                let stream = stream.try_clone().map_err(Failure::from);
+                let done = stream.and_then(|stream| succession::hand_over(self, stream));
+                // What went wrong was told over the socket, and in the log.
+                return Reply::Then(done.is_ok().then(leave));
+            }
             _ => json!({ "message": format!("no question '{}'", question.escape_debug()) }),
-        }
+        })
     }
 
     fn status(&self) -> Value {
@@ -128,6 +199,7 @@ impl Serving {
             "channels": counters.channels,
             "subscribers": counters.subscribers,
             "config": config,
+            "taken_over_from": self.taken_over.as_ref().map(|taken| taken.from),
         })
     }
 

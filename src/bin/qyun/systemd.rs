@@ -27,6 +27,8 @@ pub enum State<'a> {
     Reloading,
     /// It stops, until it ends.
     Stopping,
+    /// Another process is the service from now on.
+    Successor(u32),
     /// It lives.
     Alive,
 }
@@ -42,6 +44,7 @@ impl State<'_> {
                 format!("RELOADING=1\nMONOTONIC_USEC={micros}\n")
             }
             Self::Stopping => "STOPPING=1\nSTATUS=waiting for clients to go\n".into(),
+            Self::Successor(pid) => format!("MAINPID={pid}\n"),
             Self::Alive => "WATCHDOG=1\n".into(),
         }
     }

@@ -13,7 +13,7 @@ mod table;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use qyun::options::{OptionSpec, OptionValue};
@@ -137,6 +137,11 @@ impl Sources {
         // Without a working folder, there are no relative paths.
         let folder = std::env::current_dir().unwrap_or_default();
         Self { file: file.map(|file| folder.join(file)), folder, environment, flags }
+    }
+
+    /// Where relative paths of flags and variables begin.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Reads the file and puts everything together. The faults of all places, or the configuration.

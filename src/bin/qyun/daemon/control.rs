@@ -1,7 +1,7 @@
 //! The control socket beside the pid file: one line asks, one line of JSON answers. Who may open
 //! the socket may ask: it is the user's alone.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::exit::{Exit, Failure};
 
 /// The longest question.
-const MAX_QUESTION: u64 = 256;
+const MAX_QUESTION: usize = 256;
 /// The longest answer.
 const MAX_ANSWER: u64 = 1 << 20;
 /// How long the process waits for whoever asks, one after the other.
@@ -23,6 +23,20 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The socket that belongs to a pid file.
 pub fn path(pid_file: &Path) -> PathBuf {
     pid_file.with_extension("sock")
+}
+
+/// What is asked by a process that wants to take over; from then on the socket is the way to it.
+pub const HAND_OVER: &str = "hand over";
+
+/// The end of this process, once the answer is written.
+type Then = Box<dyn FnOnce()>;
+
+/// What comes of a question.
+pub enum Reply {
+    Told(Value),
+    ToldThen(Value, Then),
+    /// The socket was used for something else.
+    Then(Option<Then>),
 }
 
 /// The process's end. Dropping it removes the socket.
@@ -36,7 +50,7 @@ impl Control {
     /// `path` is then left from a process that has gone.
     pub fn open(
         path: PathBuf,
-        answer: impl Fn(&str) -> Value + Send + Sync + 'static,
+        answer: impl Fn(&str, &UnixStream) -> Reply + Send + Sync + 'static,
     ) -> Result<Self, Failure> {
         let failure = |error: io::Error| {
             Failure::failed(format!("control socket '{}': {error}", path.display()))
@@ -70,12 +84,44 @@ impl Drop for Control {
     }
 }
 
-fn reply(mut stream: &UnixStream, answer: &dyn Fn(&str) -> Value) -> io::Result<()> {
+fn reply(mut stream: &UnixStream, answer: &dyn Fn(&str, &UnixStream) -> Reply) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let mut question = String::new();
-    BufReader::new(stream).take(MAX_QUESTION).read_line(&mut question)?;
-    stream.write_all(format!("{}\n", answer(question.trim())).as_bytes())
+    let question = read_question(stream)?;
+    let (told, then) = match answer(question.trim(), stream) {
+        Reply::Told(value) => (Some(value), None),
+        Reply::ToldThen(value, then) => (Some(value), Some(then)),
+        Reply::Then(then) => (None, then),
+    };
+    // Who does not listen changes nothing about what comes next.
+    let written = told.map_or(Ok(()), |told| stream.write_all(format!("{told}\n").as_bytes()));
+    if let Some(then) = then {
+        then();
+    }
+    written
+}
+
+/// A line, and nothing of what comes behind it: that may be somebody else's to read.
+fn read_question(mut stream: &UnixStream) -> io::Result<String> {
+    let mut question = Vec::new();
+    let mut byte = [0];
+    while question.len() < MAX_QUESTION && stream.read(&mut byte)? == 1 && byte != *b"\n" {
+        question.extend_from_slice(&byte);
+    }
+    Ok(String::from_utf8_lossy(&question).into_owned())
+}
+
+/// Opens a way to the process whose pid file it is, over which it hands over what it serves.
+pub fn open_hand_over(pid_file: &Path) -> Result<UnixStream, Failure> {
+    let path = path(pid_file);
+    let open = || {
+        let mut stream = UnixStream::connect(&path)?;
+        stream.write_all(format!("{HAND_OVER}\n").as_bytes())?;
+        Ok(stream)
+    };
+    open().map_err(|error: io::Error| {
+        Failure::new(Exit::Connect, format!("control socket '{}': {error}", path.display()))
+    })
 }
 
 /// Asks the process whose pid file it is.

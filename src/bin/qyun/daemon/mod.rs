@@ -1,9 +1,10 @@
-//! A server in the background: `qyun start`, `stop`, `status` and `reload`, the pid file that says
+//! A server in the background: `qyun start`, `stop`, `status`, `reload` and `restart`, the pid file that says
 //! which process it is, and the control socket over which it answers.
 
 pub mod control;
 pub mod pid_file;
 pub mod reload;
+pub mod restart;
 pub mod start;
 pub mod status;
 pub mod stop;

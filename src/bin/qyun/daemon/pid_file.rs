@@ -9,12 +9,16 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, fcntl_lock};
 use rustix::io::Errno;
 use rustix::process::{Flock, FlockOffsetType, FlockType, Pid, fcntl_getlk, geteuid};
 
 use crate::exit::Failure;
+
+/// How long a process that has handed everything over may take to end.
+const SUCCESSION: Duration = Duration::from_secs(10);
 
 /// What a pid file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +46,16 @@ fn failure(path: &Path, error: &io::Error) -> Failure {
 impl PidFile {
     /// Makes the file this process's own. Another process that runs holds it: a failure.
     pub fn take(path: &Path) -> Result<Self, Failure> {
+        Self::take_within(path, Duration::ZERO)
+    }
+
+    /// The same, once the process that holds it has ended, which it is about to.
+    pub fn inherit(path: &Path) -> Result<Self, Failure> {
+        Self::take_within(path, SUCCESSION)
+    }
+
+    fn take_within(path: &Path, patience: Duration) -> Result<Self, Failure> {
+        let end = Instant::now() + patience;
         loop {
             let file = OpenOptions::new()
                 .read(true)
@@ -55,6 +69,10 @@ impl PidFile {
                 Ok(()) => {}
                 Err(Errno::AGAIN | Errno::ACCESS) => {
                     let Some(pid) = holder(&file) else { continue };
+                    if Instant::now() < end {
+                        std::thread::sleep(Duration::from_millis(1));
+                        continue;
+                    }
                     let path = path.display();
                     let text = format!("already running as process {pid} (pid file '{path}')");
                     return Err(Failure::failed(text));

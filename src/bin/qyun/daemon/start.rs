@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::config::Flags;
 use crate::exit::{Exit, Failure};
+use crate::succession::Succession;
 use crate::{duration, output};
 
 /// The hidden command that the process is.
@@ -27,6 +28,8 @@ Examples:
 pub struct Args {
     #[command(flatten)]
     pub flags: Flags,
+    #[command(flatten)]
+    pub succession: Succession,
     /// How long to wait until it listens
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = duration::parse)]
     timeout: Duration,
