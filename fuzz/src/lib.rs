@@ -2,6 +2,7 @@
 //! hold does not; `fuzz_targets/` gives them to libFuzzer.
 
 pub mod cuts;
+pub mod durable;
 pub mod http;
 pub mod messages;
 pub mod names;

@@ -71,7 +71,8 @@ fn limits(steer: u8) -> Limits {
         0 => (0, 0),
         _ => (max * 4, max.min(16)),
     };
-    Limits { max, keep: steer & 8 == 0, skip, head, deflate: steer & 16 != 0 }
+    let max_fragments = if steer & 0x80 == 0 { u32::MAX } else { 3 };
+    Limits { max, keep: steer & 8 == 0, skip, head, max_fragments, deflate: steer & 16 != 0 }
 }
 
 /// The same however it is cut, and within the limits.
