@@ -4,6 +4,8 @@
 
 #[path = "hub/expiry.rs"]
 mod expiry;
+#[path = "hub/presence.rs"]
+mod presence;
 #[path = "hub/wildcards.rs"]
 mod wildcards;
 

@@ -6,7 +6,8 @@ use std::ops::Bound;
 use super::expiry::Seen;
 use super::history::History;
 use super::keys::Keys;
-use super::{Account, ChannelConfig, Connection, Deliveries, Hub, Item, lock};
+use super::presence::{Observers, Roster, Scene};
+use super::{Account, Attendance, ChannelConfig, Connection, Deliveries, Hub, Item, lock};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::sync::{Arc, LazyLock, Mutex, OnceLock};
 use crate::wire::Position;
@@ -96,6 +97,8 @@ pub(super) struct State {
     group: Option<Box<Group>>,
     /// Present if the channel keeps one.
     pub(super) history: Option<Box<History>>,
+    /// Present with the option `presence`.
+    roster: Option<Box<Roster>>,
     /// Present once something was published under a key.
     pub(super) keys: Option<Box<Keys>>,
 }
@@ -116,6 +119,29 @@ struct Member {
     connection: Arc<Connection>,
     /// It is here by patterns alone.
     loose: bool,
+    /// It wants to be told who comes and goes.
+    watches: bool,
+}
+
+/// What a connection that joins a channel wishes for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wish {
+    /// What it got last: what came behind it is wanted first.
+    pub since: Option<Position>,
+    /// Whether it is to be told who comes and goes; `None` leaves it as it is. It has no effect in
+    /// a channel without the option `presence`.
+    pub watch: Option<bool>,
+    /// With `watch`, of how many who are there it is told at once.
+    pub page: usize,
+}
+
+/// How a connection comes into a channel.
+pub(super) struct Entrance<'a> {
+    /// A pattern brings it.
+    pub(super) loose: bool,
+    /// The user that it is bound to.
+    pub(super) user: Option<&'a Arc<str>>,
+    pub(super) wish: Wish,
 }
 
 impl Group {
@@ -169,6 +195,15 @@ impl Channel {
             slots: (0..shards).map(|_| AtomicU32::new(NO_SLOT)).collect(),
             accounts: (0..shards).map(|_| OnceLock::new()).collect(),
         }
+    }
+
+    /// The same channel; with the option `presence` it keeps who is there, and these are told.
+    pub(super) fn observed_by(self, observers: &Arc<Observers>) -> Self {
+        if self.config.presence {
+            let roster = Roster::new(Arc::clone(observers));
+            lock(&self.state).roster = Some(Box::new(roster));
+        }
+        self
     }
 
     /// The name, decoded.
@@ -279,100 +314,236 @@ impl Channel {
     /// Makes a connection a member: its shard is told under the lock, so that it gets what is
     /// published from now on, and nothing from before; or everything behind `since`, if that can be
     /// had. What `tell` makes of the start is sent to it before. Wake the shard afterwards.
-    ///
-    /// `loose` says that a pattern brought it here.
     pub(super) fn add_member(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
-        loose: bool,
-        since: Option<Position>,
-        tell: impl FnOnce(&Start) -> Option<Message>,
+        entrance: &Entrance<'_>,
+        tell: impl FnOnce(&Start, Option<&Attendance>) -> Option<Message>,
     ) -> Result<(), Deleted> {
         let mut state = lock(&self.state);
+        let state = &mut *state;
         if state.deleted {
             return Err(Deleted);
         }
         self.touch();
-        let start = self.start(&mut state, since);
-        tell_of(&start, connection, tell);
+        let Entrance { loose, user, wish } = *entrance;
+        let start = self.start(state, wish.since);
+        let watches = wish.watch == Some(true) && state.roster.is_some();
+        self.admit(state, connection, loose, watches);
+        let scene = self.scene(state.offset);
+        if let Some(roster) = state.roster.as_mut().filter(|_| !loose) {
+            roster.enter(scene, connection, user);
+        }
+        self.tell(state, &start, connection, wish, tell);
         let behind = (start.recovered == Some(true)).then_some(start.position.offset);
         let since = behind.filter(|offset| *offset < state.offset);
-        self.admit(&mut state, connection, loose, since);
+        self.tell_shard(state, connection, watches, since);
         Ok(())
     }
 
     /// Makes a connection a member again, as it was in the process before this one: one that was
-    /// catching up goes on behind `since`. Wake the shard afterwards.
+    /// catching up goes on behind `since`, and nobody is told that it came. Wake the shard
+    /// afterwards.
     pub(super) fn readmit(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
-        loose: bool,
+        (loose, watches): (bool, bool),
+        user: Option<&Arc<str>>,
         since: Option<u64>,
     ) -> Result<(), Deleted> {
         let mut state = lock(&self.state);
+        let state = &mut *state;
         if state.deleted {
             return Err(Deleted);
         }
-        self.admit(&mut state, connection, loose, since);
+        let watches = watches && state.roster.is_some();
+        self.admit(state, connection, loose, watches);
+        if let Some(roster) = state.roster.as_mut().filter(|_| !loose) {
+            roster.seat(connection, user);
+        }
+        self.tell_shard(state, connection, watches, since);
         Ok(())
     }
 
-    fn admit(
-        self: &Arc<Self>,
-        state: &mut State,
-        connection: &Arc<Connection>,
-        loose: bool,
-        since: Option<u64>,
-    ) {
-        let home = connection.home();
+    fn admit(&self, state: &mut State, connection: &Arc<Connection>, loose: bool, watches: bool) {
+        let shard = connection.home().shard;
         let group = state.group.get_or_insert_default();
-        let member = Member { connection: Arc::clone(connection), loose };
+        let member = Member { connection: Arc::clone(connection), loose, watches };
         group.members.insert(connection.serial(), member);
         group.loose += u64::from(loose);
         if connection.deflates() {
             self.add_deflating();
         }
-        *group.joining.entry(home.shard).or_default() += 1;
-        state.shards |= 1 << home.shard;
+        *group.joining.entry(shard).or_default() += 1;
+        state.shards |= 1 << shard;
         self.subscribers.fetch_add(1, Relaxed);
+    }
+
+    fn tell_shard(
+        self: &Arc<Self>,
+        state: &mut State,
+        connection: &Arc<Connection>,
+        watches: bool,
+        since: Option<u64>,
+    ) {
+        if let Some(roster) = state.roster.as_mut().filter(|_| watches) {
+            roster.watch(self, connection, true);
+        }
+        let inbox = &connection.home().inbox;
         let (connection, channel) = (Arc::clone(connection), Arc::clone(self));
-        home.inbox.push(Item::Join { connection, channel, since });
+        inbox.push(Item::Join { connection, channel, since });
+    }
+
+    /// Whether a member wants to be told who comes and goes.
+    pub(super) fn is_watched_by(&self, serial: u64) -> bool {
+        let state = lock(&self.state);
+        let member = state.group.as_ref().and_then(|group| group.members.get(&serial));
+        member.is_some_and(|member| member.watches)
     }
 
     /// Sends a member what `tell` makes of the present, behind the messages up to it and before the
     /// next one. Wake the shard afterwards.
     pub(super) fn tell_member(
-        &self,
+        self: &Arc<Self>,
         connection: &Arc<Connection>,
-        since: Option<Position>,
-        tell: impl FnOnce(&Start) -> Option<Message>,
+        wish: Wish,
+        tell: impl FnOnce(&Start, Option<&Attendance>) -> Option<Message>,
     ) -> Result<(), Deleted> {
         let mut state = lock(&self.state);
+        let state = &mut *state;
         if state.deleted {
             return Err(Deleted);
         }
-        let present = self.start(&mut state, None);
-        let recovered = since.map(|since| since == present.position);
-        tell_of(&Start { recovered, ..present }, connection, tell);
+        let present = self.start(state, None);
+        let recovered = wish.since.map(|since| since == present.position);
+        self.tell(state, &Start { recovered, ..present }, connection, wish, tell);
+        if let (Some(on), Some(roster)) = (wish.watch, &mut state.roster)
+            && let Some(group) = &mut state.group
+            && let Some(member) = group.members.get_mut(&connection.serial())
+            && std::mem::replace(&mut member.watches, on) != on
+        {
+            roster.watch(self, connection, on);
+        }
         Ok(())
     }
 
-    /// Says that a member is here by patterns alone from now on, or not any more.
-    pub(super) fn set_loose(&self, serial: u64, loose: bool) {
+    fn tell(
+        self: &Arc<Self>,
+        state: &State,
+        start: &Start,
+        connection: &Arc<Connection>,
+        wish: Wish,
+        tell: impl FnOnce(&Start, Option<&Attendance>) -> Option<Message>,
+    ) {
+        let attendance = match wish.watch {
+            Some(true) => self.attendance_of(state, None, wish.page),
+            _ => None,
+        };
+        if let Some(message) = tell(start, attendance.as_ref()) {
+            connection.home().inbox.push(Item::Send { to: Arc::clone(connection), message });
+        }
+    }
+
+    fn scene(self: &Arc<Self>, offset: u64) -> Scene<'_> {
+        Scene { channel: self, position: Position { epoch: self.epoch, offset } }
+    }
+
+    fn attendance_of(
+        &self,
+        state: &State,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Option<Attendance> {
+        let roster = state.roster.as_ref()?;
+        let (members, more) = roster.page(after, limit);
+        let named = state.group.as_ref().map_or(0, |group| group.members.len() as u64);
+        Some(Attendance {
+            members,
+            count: roster.len(),
+            more,
+            anonymous: self.subscribers.load(Relaxed).saturating_sub(named),
+            position: Position { epoch: self.epoch, offset: state.offset },
+        })
+    }
+
+    /// At most `limit` of those who are there and whose ids sort behind `after`; `None` for a
+    /// channel without the option `presence`.
+    pub fn attendance(&self, after: Option<&str>, limit: usize) -> Option<Attendance> {
+        self.attendance_of(&lock(&self.state), after, limit)
+    }
+
+    /// The same for a connection, which is sent what `tell` makes of it: behind the events that
+    /// are in it, and before the next one. False for a channel without the option.
+    pub fn tell_attendance(
+        &self,
+        connection: &Arc<Connection>,
+        after: Option<&str>,
+        limit: usize,
+        tell: impl FnOnce(&Attendance) -> Message,
+    ) -> bool {
+        {
+            let state = lock(&self.state);
+            let Some(attendance) = self.attendance_of(&state, after, limit) else { return false };
+            let message = tell(&attendance);
+            connection.home().inbox.push(Item::Send { to: Arc::clone(connection), message });
+        }
+        connection.home().inbox.notify();
+        true
+    }
+
+    /// Says that a member is here by patterns alone from now on, or not any more. Then it is there,
+    /// for others to see.
+    pub(super) fn set_loose(
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
+        user: Option<&Arc<str>>,
+        loose: bool,
+    ) {
         self.touch();
         let mut state = lock(&self.state);
+        let state = &mut *state;
         let Some(group) = &mut state.group else { return };
-        let Some(member) = group.members.get_mut(&serial) else { return };
-        match (std::mem::replace(&mut member.loose, loose), loose) {
-            (false, true) => group.loose += 1,
-            (true, false) => group.loose -= 1,
-            _ => {}
+        let Some(member) = group.members.get_mut(&connection.serial()) else { return };
+        if std::mem::replace(&mut member.loose, loose) == loose {
+            return;
+        }
+        let scene = self.scene(state.offset);
+        match loose {
+            true => {
+                group.loose += 1;
+                let watched = std::mem::take(&mut member.watches);
+                if let Some(roster) = &mut state.roster {
+                    if watched {
+                        roster.watch(self, connection, false);
+                    }
+                    roster.exit(scene, connection);
+                }
+            }
+            false => {
+                group.loose -= 1;
+                if let Some(roster) = &mut state.roster {
+                    roster.enter(scene, connection, user);
+                }
+            }
+        }
+    }
+
+    /// A member is bound to another user, or to none. Costs nothing without the option `presence`.
+    pub(super) fn change_user(self: &Arc<Self>, connection: &Connection, user: Option<&Arc<str>>) {
+        if !self.config.presence {
+            return;
+        }
+        let mut state = lock(&self.state);
+        let scene = self.scene(state.offset);
+        if let Some(roster) = &mut state.roster {
+            roster.change_user(scene, connection, user);
         }
     }
 
     /// Ends a membership after what was published so far. Wake the shard afterwards.
     pub(super) fn remove_member(self: &Arc<Self>, connection: &Arc<Connection>) {
         let mut state = lock(&self.state);
+        let state = &mut *state;
         let Some(group) = &mut state.group else { return };
         if let Some(member) = group.members.remove(&connection.serial()) {
             group.loose -= u64::from(member.loose);
@@ -380,6 +551,13 @@ impl Channel {
                 connection: Arc::clone(connection),
                 channel: Arc::clone(self),
             });
+            let scene = self.scene(state.offset);
+            if let Some(roster) = &mut state.roster {
+                if member.watches {
+                    roster.watch(self, connection, false);
+                }
+                roster.exit(scene, connection);
+            }
         }
     }
 
@@ -480,6 +658,10 @@ impl Channel {
                 return false;
             }
             state.deleted = true;
+            let scene = self.scene(state.offset);
+            if let Some(roster) = &mut state.roster {
+                roster.dissolve(scene);
+            }
             for inbox in hub.inboxes(state.shards) {
                 inbox.push(Item::Deleted(Arc::clone(self)));
             }
@@ -507,15 +689,5 @@ impl Channel {
         if let Some(slot) = self.slots.get(shard) {
             slot.store(to, Relaxed);
         }
-    }
-}
-
-fn tell_of(
-    start: &Start,
-    connection: &Arc<Connection>,
-    tell: impl FnOnce(&Start) -> Option<Message>,
-) {
-    if let Some(message) = tell(start) {
-        connection.home().inbox.push(Item::Send { to: Arc::clone(connection), message });
     }
 }

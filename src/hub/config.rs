@@ -24,6 +24,7 @@ pub struct ChannelConfig {
     pub overload: String,
     pub queue_messages: usize,
     pub queue_bytes: usize,
+    pub presence: bool,
 }
 
 const DAY_MS: u64 = 86_400_000;
@@ -65,6 +66,11 @@ pub const CHANNEL_OPTIONS: &[OptionSpec] = &[
         1_000_000,
         "10000",
         "Keys that are remembered at a time; the oldest go first.",
+    ),
+    OptionSpec::boolean(
+        "presence",
+        "false",
+        "Keep who is in the channel, for everybody to ask, and tell who comes and goes.",
     ),
     OptionSpec::choice(
         "auto_create",
@@ -114,6 +120,7 @@ impl Default for ChannelConfig {
             overload: String::new(),
             queue_messages: 0,
             queue_bytes: 0,
+            presence: false,
         };
         for spec in CHANNEL_OPTIONS {
             let read = config.set(spec.key, spec.default);
@@ -233,6 +240,7 @@ impl ChannelConfig {
             "overload" => Field::Text(&mut self.overload),
             "queue_messages" => Field::Size(&mut self.queue_messages),
             "queue_bytes" => Field::Size(&mut self.queue_bytes),
+            "presence" => Field::Flag(&mut self.presence),
             _ => return None,
         })
     }

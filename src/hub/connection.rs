@@ -8,13 +8,14 @@ use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::channel::{Entrance, Wish};
 use super::wildcard::Wild;
-use super::{Channel, Inbox, Item, Pattern, Start, lock};
+use super::{Attendance, Channel, Inbox, Item, Pattern, Start, lock};
 use crate::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use crate::sync::{Arc, Mutex, OnceLock};
+use crate::wire::Dialect;
 use crate::wire::http::RequestHead;
 use crate::wire::websocket::Message;
-use crate::wire::{Dialect, Position};
 use crate::{Error, ErrorKind, Result};
 
 /// What is known of a connection when it is made.
@@ -350,56 +351,62 @@ impl Connection {
     /// registry's, whose index must agree.
     pub(super) fn set_user(&self, user: Option<Arc<str>>) -> Result<Option<Arc<str>>> {
         let mut state = lock(&self.state);
-        match state.closed && user.is_some() {
-            true => Err(closed()),
-            false => Ok(std::mem::replace(&mut state.user, user)),
+        if state.closed && user.is_some() {
+            return Err(closed());
         }
+        for channel in state.channels.values() {
+            channel.change_user(self, user.as_ref());
+        }
+        Ok(std::mem::replace(&mut state.user, user))
     }
 
     /// Makes it a member of `channel` from the next publication on; false if it is one already, and
     /// not by a pattern alone. Errors: `Closed`; `ChannelNotFound` when the channel was deleted.
     pub fn join(self: &Arc<Self>, channel: &Arc<Channel>) -> Result<bool> {
-        self.join_and(channel, None, |_| None)
+        self.join_and(channel, Wish::default(), |_, _| None)
     }
 
     /// The same, from the publication behind `since` on if everything from there can still be had,
-    /// and sends it the message that `tell` makes of the start: exactly behind that position, and
-    /// before the next message of the channel. A connection that is a member already is told too.
-    /// `tell` runs under locks and must be short.
+    /// and sends it the message that `tell` makes of the start, and of those who are there if it
+    /// wants to be told: exactly behind that position, and before the next message of the channel
+    /// and the next who comes or goes. A connection that is a member already is told too. `tell`
+    /// runs under locks and must be short.
     pub fn join_telling(
         self: &Arc<Self>,
         channel: &Arc<Channel>,
-        since: Option<Position>,
-        tell: impl FnOnce(&Start) -> Message,
+        wish: Wish,
+        tell: impl FnOnce(&Start, Option<&Attendance>) -> Message,
     ) -> Result<bool> {
-        self.join_and(channel, since, |start| Some(tell(start)))
+        self.join_and(channel, wish, |start, there| Some(tell(start, there)))
     }
 
     fn join_and(
         self: &Arc<Self>,
         channel: &Arc<Channel>,
-        since: Option<Position>,
-        tell: impl FnOnce(&Start) -> Option<Message>,
+        wish: Wish,
+        tell: impl FnOnce(&Start, Option<&Attendance>) -> Option<Message>,
     ) -> Result<bool> {
         let joins = {
             let mut state = lock(&self.state);
+            let state = &mut *state;
             if state.closed {
                 return Err(closed());
             }
             let id = channel.id();
+            let user = state.user.as_ref();
             let joins = !state.channels.contains_key(&id);
+            // A pattern brought it in, and now it asks for the channel itself.
+            let tightens = state.wild.as_mut().is_some_and(|wild| wild.loose.remove(&id));
+            if tightens {
+                channel.set_loose(self, user, false);
+            }
             match joins {
-                true => channel.add_member(self, false, since, tell),
-                false => channel.tell_member(self, since, tell),
+                true => channel.add_member(self, &Entrance { loose: false, user, wish }, tell),
+                false => channel.tell_member(self, wish, tell),
             }
             .map_err(|_| Error::new(ErrorKind::ChannelNotFound, "Channel not found"))?;
             if joins {
                 state.channels.insert(id, Arc::clone(channel));
-            }
-            // A pattern brought it in, and now it asked for the channel itself.
-            let tightens = state.wild.as_mut().is_some_and(|wild| wild.loose.remove(&id));
-            if tightens {
-                channel.set_loose(self.serial, false);
             }
             joins || tightens
         };
@@ -421,7 +428,7 @@ impl Connection {
                 if !wild.loose.insert(id) {
                     return false;
                 }
-                channel.set_loose(self.serial, true);
+                channel.set_loose(self, None, true);
                 return true;
             }
             state.channels.remove(&id);

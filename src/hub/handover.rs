@@ -35,7 +35,8 @@ impl Hub {
         let mut config = ChannelConfig::default();
         config.set_all(input.text()?).ok()?;
         let shards = self.inboxes.len();
-        let channel = Arc::new(Channel::new(name, id, epoch, shards, ephemeral, Arc::new(config)));
+        let channel = Channel::new(name, id, epoch, shards, ephemeral, Arc::new(config));
+        let channel = Arc::new(channel.observed_by(&self.observers));
         // What waits is counted with the connections that it waits for.
         let account = channel.account(0);
         for count in [

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Channel, Connection, lock};
+use super::{Channel, Connection, PresenceEvent, lock};
 use crate::sync::atomic::{
     AtomicBool, AtomicUsize,
     Ordering::{Relaxed, SeqCst},
@@ -58,6 +58,22 @@ pub enum Item {
         /// Of what.
         channel: Arc<Channel>,
     },
+    /// A member of a channel wants to be told who comes and goes, or not any more.
+    Watch {
+        /// Who.
+        connection: Arc<Connection>,
+        /// Of what.
+        channel: Arc<Channel>,
+        /// Whether it does.
+        on: bool,
+    },
+    /// Somebody came to a channel or went: those of its members are told who asked to be.
+    Presence {
+        /// Where.
+        channel: Arc<Channel>,
+        /// What happened.
+        event: Arc<PresenceEvent>,
+    },
     /// What was decided about a connection that asked to be admitted.
     Decided {
         /// The shard's number for the socket.
@@ -76,10 +92,14 @@ impl Item {
     fn size(&self) -> usize {
         match self {
             Self::Publish { message, .. } | Self::Send { message, .. } => message.frame().len(),
+            Self::Presence { event, .. } => event.channel.len() + event.id.len() + PRESENCE_BYTES,
             _ => 0,
         }
     }
 }
+
+/// About what the notification of a presence event takes besides its names.
+const PRESENCE_BYTES: usize = 160;
 
 /// An answer that came later than its request was read.
 #[derive(Debug, Clone)]

@@ -5,7 +5,8 @@ use std::ops::Bound;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::expiry::{Expiry, Seen};
-use super::{Channel, ChannelConfig, Connection, Inbox, Interest, Namespaces};
+use super::presence::Observers;
+use super::{Channel, ChannelConfig, Connection, Inbox, Interest, Namespaces, Observer};
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use crate::sync::{Arc, PoisonError, RwLock};
 use crate::wire::name;
@@ -30,6 +31,8 @@ pub struct Hub {
     pub(super) expiry: Expiry,
     pub(super) expired: AtomicU64,
     max_memberships: AtomicUsize,
+    /// Who is told of the presence in all channels.
+    pub(super) observers: Arc<Observers>,
 }
 
 impl Hub {
@@ -49,6 +52,7 @@ impl Hub {
             expiry: Expiry::default(),
             expired: AtomicU64::new(0),
             max_memberships: AtomicUsize::new(usize::MAX),
+            observers: Arc::default(),
         }
     }
 
@@ -65,6 +69,12 @@ impl Hub {
     /// it here; whoever joins a channel by its name must ask before.
     pub fn set_max_memberships(&self, max: usize) {
         self.max_memberships.store(max, Relaxed);
+    }
+
+    /// Lets `observer` be told who comes to channels with the option `presence` and who goes, in
+    /// place of the one before.
+    pub fn observe(&self, observer: Option<Observer>) {
+        self.observers.set(observer);
     }
 
     pub(super) fn max_memberships(&self) -> usize {
@@ -207,7 +217,8 @@ impl Hub {
         let id = self.next_id.fetch_add(1, Relaxed);
         let epoch = self.new_epoch();
         let shards = self.inboxes.len();
-        let channel = Arc::new(Channel::new(name, id, epoch, shards, ephemeral, config));
+        let channel = Channel::new(name, id, epoch, shards, ephemeral, config);
+        let channel = Arc::new(channel.observed_by(&self.observers));
         channels.insert(name.into(), Arc::clone(&channel));
         self.bring_in(&channel);
         drop(channels);

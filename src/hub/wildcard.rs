@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use super::channel::{Entrance, Wish};
 use super::{Channel, Connection, Hub, Pattern, lock};
 use crate::sync::{Arc, PoisonError};
 use crate::wire::websocket::Message;
@@ -102,7 +103,8 @@ impl Connection {
             {
                 return;
             }
-            if !full && channel.add_member(self, true, None, |_| None).is_ok() {
+            let entrance = Entrance { loose: true, user: None, wish: Wish::default() };
+            if !full && channel.add_member(self, &entrance, |_, _| None).is_ok() {
                 wild.loose.insert(channel.id());
                 state.channels.insert(channel.id(), Arc::clone(channel));
             }

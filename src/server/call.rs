@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::answer::{Answer, Target, Wishes};
 use super::batch::{self, Batch};
+use super::dialect::presence::There;
 use super::promise::Promise;
 use super::query::Query;
 use super::service::{BatchDone, Done, MAX_HISTORY_PAGE, PublishOptions};
@@ -40,6 +41,11 @@ pub(super) enum Call {
     Delete(String),
     Info(String),
     History(String, Range),
+    Presence {
+        name: String,
+        after: Option<String>,
+        limit: usize,
+    },
     List {
         prefix: String,
         after: Option<String>,
@@ -74,6 +80,9 @@ pub(super) enum Outcome {
 /// Channels in one page of a listing, unless asked for.
 const PAGE: usize = 1000;
 const MAX_PAGE: usize = 10_000;
+/// Members in one page of those who are in a channel, unless asked for.
+const PRESENCE: usize = 100;
+const MAX_PRESENCE: usize = 1000;
 /// Publications in one page of a history, unless asked for.
 const HISTORY: usize = 100;
 
@@ -154,6 +163,14 @@ impl Call {
             ("DELETE", Route::Stream) => Ok(Self::Delete("stream".into())),
             (_, Route::Channel(_)) => Err(Answer::method_not_allowed("allow: DELETE\r\n")),
             ("GET" | "HEAD", Route::Info(segment)) => Ok(Self::Info(name(segment)?)),
+            ("GET" | "HEAD", Route::Presence(segment)) => {
+                let query = Query(head.query);
+                Ok(Self::Presence {
+                    name: name(segment)?,
+                    after: query.text("after"),
+                    limit: query.limit(PRESENCE, MAX_PRESENCE)?,
+                })
+            }
             ("GET" | "HEAD", Route::History(segment)) => {
                 Self::history(name(segment)?, Query(head.query))
             }
@@ -258,6 +275,12 @@ impl Call {
             Self::Info(name) => service
                 .channel(&name)
                 .map(|info| Answer::success("Channel found", json!({ "channel": info }))),
+            Self::Presence { name, after, limit } => {
+                service.presence(&name, after.as_deref(), limit).map(|there| {
+                    let message = format!("{} members", there.members.len());
+                    Answer::fresh(&message, json!(There::of(&there)))
+                })
+            }
             Self::History(name, range) => {
                 service.history(&name, &range).map(|extract| Answer::history(&extract))
             }

@@ -33,7 +33,10 @@ pub use handover::{HandedOver, TakenOver};
 pub use listen::Listeners;
 pub use options::{OPTIONS, Secret, ServerOptions};
 pub use process::Process;
-pub use service::{BatchDone, BatchMessage, Done, PublishOptions, Report, Reports, Service, Stats};
+pub use service::{
+    BatchDone, BatchMessage, Done, PresenceCallback, PublishOptions, Report, Reports, Service,
+    Stats,
+};
 
 use crate::hub::{Hub, Inbox};
 use crate::sync::thread::JoinHandle;
@@ -237,6 +240,7 @@ impl Server {
         self.service.delivery().stop();
         self.service.packets().stop();
         self.service.rpc().stop();
+        self.service.on_presence(None);
         self.service.forget_endpoints();
         calls_done && self.control.was_clean()
     }

@@ -111,12 +111,19 @@ impl Connection {
         Some((connection, user))
     }
 
-    /// Makes it the member of `channel` again that it was; `since` is the last publication that it
-    /// got, if it was catching up. Its shard is told through the inbox.
-    pub fn rejoin(self: &Arc<Self>, channel: &Arc<Channel>, since: Option<u64>) {
+    /// The numbers of the channels of which it wants to be told who comes and goes.
+    pub fn watched_channels(&self) -> Vec<u64> {
+        let state = lock(&self.state);
+        let watched = state.channels.values().filter(|channel| channel.is_watched_by(self.serial));
+        watched.map(|channel| channel.id()).collect()
+    }
+
+    /// Makes it the member of `channel` again that it was, who watched it or did not; `since` is the
+    /// last publication that it got, if it was catching up. Its shard is told through the inbox.
+    pub fn rejoin(self: &Arc<Self>, channel: &Arc<Channel>, watches: bool, since: Option<u64>) {
         let mut state = lock(&self.state);
         let loose = state.wild.as_ref().is_some_and(|wild| wild.loose.contains(&channel.id()));
-        if channel.readmit(self, loose, since).is_ok() {
+        if channel.readmit(self, (loose, watches), state.user.as_ref(), since).is_ok() {
             state.channels.insert(channel.id(), Arc::clone(channel));
         }
     }

@@ -12,6 +12,7 @@ pub mod packet;
 mod request;
 mod session;
 
+pub(super) use self::session::presence;
 use std::net::SocketAddr;
 use std::sync::Arc;
 

@@ -1,13 +1,19 @@
 //! The operations on connections, users and memberships.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Service, not_found};
-use crate::hub::{Connection, ConnectionInfo, Filter, Pattern, page_of};
+use crate::hub::{
+    Attendance, Connection, ConnectionInfo, Filter, Observer, Pattern, PresenceEvent, page_of,
+};
 use crate::server::limits::Limit;
 use crate::wire::websocket::{Extras, Message};
 use crate::wire::{MessageKind, close, encode, session};
 use crate::{Error, ErrorKind, Result, thread};
+
+/// What a program does when it is told of presence.
+pub type PresenceCallback = Arc<dyn Fn(&Arc<PresenceEvent>) + Send + Sync>;
 
 impl Service {
     /// The connection called `id`. Error: `NotFound`.
@@ -304,6 +310,40 @@ impl Service {
     /// The connections that are members of a channel. Error: `ChannelNotFound`.
     pub fn members(&self, channel: &str) -> Result<Vec<Arc<Connection>>> {
         Ok(self.hub.get(channel).ok_or_else(not_found)?.members())
+    }
+
+    /// At most `limit` of those who are in a channel with the option `presence`, and whose ids sort
+    /// behind `after`. Errors: `ChannelNotFound`; `NotFound` for a channel without the option.
+    pub fn presence(&self, channel: &str, after: Option<&str>, limit: usize) -> Result<Attendance> {
+        let channel = self.hub.get(channel).ok_or_else(not_found)?;
+        channel.attendance(after, limit).ok_or_else(|| {
+            let name = channel.name().escape_debug();
+            let text =
+                format!("Channel '{name}' tells no presence: its option 'presence' is false");
+            Error::new(ErrorKind::NotFound, text)
+        })
+    }
+
+    /// Lets `callback` be told who comes to channels with the option `presence` and who goes, in
+    /// the order of each channel, on a delivery thread; `None` ends that. One that is replaced may
+    /// still be told of what happened before.
+    pub fn on_presence(&self, callback: Option<PresenceCallback>) {
+        let lane = self.delivery.lane();
+        let observer = callback.map(|callback| -> Observer {
+            Arc::new(move |event| {
+                let (callback, event) = (Arc::clone(&callback), Arc::clone(event));
+                let bytes = event.channel.len() + event.id.len();
+                lane.push(bytes, move || callback(&event));
+            })
+        });
+        self.observed.store(observer.is_some(), Relaxed);
+        self.hub.observe(observer);
+    }
+
+    /// Whether whoever comes to a channel must wait, because the program is behind with what it is
+    /// told of presence.
+    pub(in crate::server) fn is_presence_behind(&self, channel: &crate::hub::Channel) -> bool {
+        channel.config().presence && self.observed.load(Relaxed) && self.delivery.is_busy()
     }
 
     /// How many connections are members of a channel; none if there is no such channel.

@@ -7,6 +7,7 @@ mod endpoints;
 mod publish;
 
 pub use batch::{BatchDone, BatchMessage, Reports};
+pub use connections::PresenceCallback;
 pub use publish::{Done, PublishOptions, Report};
 
 use std::collections::BTreeMap;
@@ -91,6 +92,8 @@ pub struct Service {
     rpc: Arc<Rpc>,
     /// In ms since the Unix epoch.
     started_ms: u64,
+    /// Whether the program wants to be told of presence.
+    observed: AtomicBool,
 }
 
 /// The options that every publication or connection looks at, whatever its thread: read without a
@@ -146,6 +149,7 @@ impl Service {
             endpoints: RwLock::default(),
             shortest_ms: AtomicU64::new(u64::MAX),
             stopped: AtomicBool::new(false),
+            observed: AtomicBool::new(false),
             delivery,
             packets: Arc::new(packets),
             rpc: Arc::new(rpc),

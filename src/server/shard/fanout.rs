@@ -54,6 +54,7 @@ impl Shard {
                     let slot = channel.slot(self.id);
                     self.fan_out_channel(slot);
                     self.close_channel(slot, &channel);
+                    self.watchers.forget(channel.id());
                 }
                 Item::Send { to, message } => {
                     if let Some(token) = self.token_of(&to) {
@@ -71,6 +72,10 @@ impl Shard {
                     self.join(&connection, &channel, since);
                 }
                 Item::Leave { connection, channel } => self.leave(&connection, &channel),
+                Item::Watch { connection, channel, on } => {
+                    self.watchers.set(&connection, channel.id(), on);
+                }
+                Item::Presence { channel, event } => self.tell_watchers(&channel, &event),
                 Item::Decided { token, ticket, decision } => {
                     // Later: admitting somebody takes the inbox, and this batch comes before it.
                     self.decided.push((token as usize, ticket, *decision));

@@ -3,7 +3,7 @@
 //! Nothing of a connection is lost or said twice: what is queued goes along, a frame that is half
 //! read goes along, and a request that is half read is replayed, byte for byte, by who takes it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -185,6 +185,8 @@ impl Shard {
                 peer.connection.hand_over(out);
                 peer.hand_over(self.now, out);
                 write_memberships(&peer.places, behind, out);
+                let watched = peer.connection.watched_channels();
+                out.list(watched.into_iter(), Writer::u64);
             }
             Lane::Closing => out.u8(lane::CLOSING),
             Lane::Lingering => out.u8(lane::LINGERING),
@@ -359,6 +361,7 @@ impl Shard {
         let connection = Arc::new(connection);
         let written = Peer::take_over(input)?;
         let memberships = read_memberships(input, known)?;
+        let watched: HashSet<u64> = input.list(Reader::u64)?.into_iter().collect();
         let endpoint = self.service.endpoint(connection.path());
         let endpoint = endpoint.filter(|there| there.handler.dialect() == connection.dialect());
         let Some(endpoint) = endpoint else {
@@ -387,7 +390,7 @@ impl Shard {
         }
         self.conns.get_mut(token)?.lane = Lane::Peer(Box::new(peer));
         for (channel, since) in memberships {
-            connection.rejoin(channel, since);
+            connection.rejoin(channel, watched.contains(&channel.id()), since);
         }
         self.service.hub().take_over_patterns(&connection);
         Some(())

@@ -21,6 +21,7 @@ mod ledger;
 mod overload;
 mod pause;
 mod peer;
+mod presence;
 mod queue;
 mod resume;
 mod spin;
@@ -51,6 +52,7 @@ use self::ledger::Ledger;
 pub(super) use self::handover::Known;
 pub(super) use self::pause::Pause;
 use self::pause::Verdict;
+use self::presence::Watchers;
 use self::resume::CatchUp;
 use self::spin::Spin;
 use self::subscriptions::Local;
@@ -101,6 +103,7 @@ pub(super) struct Shard {
     listeners: Vec<TcpListener>,
     conns: Slab<Conn>,
     locals: Slab<Local>,
+    watchers: Watchers,
     /// Channels by the path segment that named them, so that a hot name is decoded, validated and
     /// looked up once. Deleted channels are found out when they are used.
     /// Peers choose the names: the hash is seeded at random, and the map is small.
@@ -169,6 +172,7 @@ impl Shard {
             listeners: Vec::new(),
             conns: Slab::new(),
             locals: Slab::new(),
+            watchers: Watchers::default(),
             cache: HashMap::default(),
             scratch: vec![0; READ_BYTES],
             answers: Answers::default(),

@@ -15,6 +15,8 @@ pub enum Route<'a> {
     Info(&'a str),
     /// `/channel/history/{name}`
     History(&'a str),
+    /// `/channel/presence/{name}`
+    Presence(&'a str),
     /// `/channel/{name}`
     Channel(&'a str),
     /// `/channel/stream`
@@ -69,6 +71,7 @@ pub fn route(path: &str) -> Route<'_> {
         Some(("listen", name)) => Route::Listen(name),
         Some(("info", name)) => Route::Info(name),
         Some(("history", name)) => Route::History(name),
+        Some(("presence", name)) => Route::Presence(name),
         Some(_) => Route::Unknown,
     }
 }
@@ -97,6 +100,7 @@ mod tests {
             ("/channel/listen/a", Route::Listen("a")),
             ("/channel/info/a", Route::Info("a")),
             ("/channel/history/a", Route::History("a")),
+            ("/channel/presence/a", Route::Presence("a")),
             ("/channel/a", Route::Channel("a")),
             ("/channel/stream", Route::Stream),
             ("/channel/other/a", Route::Unknown),

@@ -72,6 +72,8 @@ pub struct Subscribe<'a> {
     pub pattern: Option<Text<'a>>,
     /// What was received last: what came behind it is wanted first.
     pub since: Option<Since>,
+    /// Whether to be told who comes and goes.
+    pub presence: Option<bool>,
 }
 
 /// What a subscription is to.

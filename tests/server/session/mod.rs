@@ -1,5 +1,6 @@
 //! The session dialect: JSON requests and notifications, as bytes on a socket.
 
+mod presence;
 mod rpc;
 mod wildcards;
 
@@ -54,6 +55,15 @@ impl Session {
         let answer = self.request(action, payload);
         assert_eq!(answer["type"], "response", "{answer}");
         answer["data"].clone()
+    }
+
+    /// The same where one message of a channel comes first.
+    fn ask_behind_a_message(&mut self, action: &str, payload: &Value) {
+        let request = json!({ "id": 1, "type": "request", "action": action, "payload": payload });
+        self.say(&request.to_string());
+        assert_eq!(self.notified()["event"], "message");
+        let answer: Value = serde_json::from_str(&self.hear()).unwrap();
+        assert_eq!(answer["type"], "response", "{answer}");
     }
 
     fn refused(&mut self, action: &str, payload: &Value) -> String {

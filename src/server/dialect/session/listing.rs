@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::{Answer, Asked, Fault, failed, invalid};
-use crate::hub::{Connection, Filter};
+use super::{Answer, Asked, Fault, invalid};
+use crate::ErrorKind;
+use crate::hub::{Channel, Connection, Filter};
 use crate::wire::Dialect;
 use crate::wire::session::{self, Page, Presence, code};
-use crate::{Error, ErrorKind};
 
 /// The largest part, and the one of a request that names no limit.
 const MAX_LIMIT: usize = 1000;
@@ -46,7 +46,7 @@ fn entry(connection: &Arc<Connection>) -> Entry<'_> {
     Entry { id: connection.id(), user: connection.user(), connected_ms: connection.connected_ms() }
 }
 
-fn limit(asked: Option<usize>) -> Result<usize, Fault> {
+pub(super) fn limit(asked: Option<usize>) -> Result<usize, Fault> {
     match asked {
         None => Ok(LIMIT),
         Some(limit @ 1..=MAX_LIMIT) => Ok(limit),
@@ -102,21 +102,17 @@ impl Asked<'_> {
         self.list(&Listed { connections, next: last.filter(|_| more) })
     }
 
-    pub(super) fn presence(&self) -> Answer {
+    /// Members in the order in which they connected.
+    pub(super) fn members(&self, channel: &Channel, asked: &Presence<'_>) -> Answer {
         self.may_list()?;
-        let Presence { channel: name, after, limit: asked } = self.read()?;
-        let limit = limit(asked)?;
-        let after = match after {
+        let limit = limit(asked.limit)?;
+        let after = match &asked.after {
             None => None,
             Some(after) => match after.parse() {
                 Ok(after) => Some(after),
                 Err(_) => return Err(invalid("'after' is the 'next' of another part".into())),
             },
         };
-        let channel =
-            self.service.hub().get(&name).ok_or_else(|| {
-                failed(Error::new(ErrorKind::ChannelNotFound, "Channel not found"))
-            })?;
         let mut members = channel.members_page(after, limit + 1);
         let more = members.len() > limit;
         members.truncate(limit);

@@ -6,6 +6,7 @@
 //! the shard's inbox, so that what a request does and what its answer says come in one order.
 
 mod listing;
+pub(in crate::server) mod presence;
 mod rpc;
 mod subscribe;
 

@@ -1,9 +1,13 @@
 //! Subscriptions: to channels by name, and to all whose names match a pattern.
 
+use super::presence::There;
 use super::{Answer, Asked, Fault, failed, invalid};
-use crate::hub::{Pattern, Start};
+use crate::hub::{Attendance, Pattern, Start, Wish};
 use crate::wire::Position;
 use crate::wire::session::{self, Subject, Subscribe, Text, code};
+
+/// Of how many members a subscriber is told at once that wants to know who is there.
+const SNAPSHOT: usize = 1000;
 
 impl Asked<'_> {
     pub(super) fn subscribe(&self) -> Answer {
@@ -12,6 +16,9 @@ impl Asked<'_> {
             Subject::Channel(name) => self.subscribe_channel(&name, &asked),
             Subject::Pattern(_) if asked.since.is_some() => {
                 Err(invalid("'since' is of one channel: subscribe to it by its name".into()))
+            }
+            Subject::Pattern(_) if asked.presence.is_some() => {
+                Err(invalid("'presence' is of one channel: subscribe to it by its name".into()))
             }
             Subject::Pattern(pattern) => self.subscribe_pattern(&pattern),
         }
@@ -23,18 +30,30 @@ impl Asked<'_> {
         let channel = self.service.find(name).map_err(failed)?;
         let connection = self.connection;
         self.service.check_room(connection, &channel).map_err(failed)?;
+        if asked.presence == Some(true) && !channel.config().presence {
+            let text = format!("channel '{}' tells no presence", name.escape_debug());
+            return Err((code::UNSUPPORTED, text));
+        }
+        if self.service.is_presence_behind(&channel) && !connection.is_in(&channel) {
+            return Err((code::BUSY, "the program is busy; ask again".into()));
+        }
         let name = session::quoted(name);
-        let tell = |start: &Start| {
+        let tell = |start: &Start, there: Option<&Attendance>| {
             let Position { epoch, offset } = start.position;
             let recovered = match start.recovered {
                 Some(recovered) => format!(r#","recovered":{recovered}"#),
                 None => String::new(),
             };
-            let rest = format!(r#","epoch":{epoch},"offset":{offset}{recovered}}}"#);
+            let there = match there {
+                Some(there) => format!(r#","presence":{}"#, There::of(there).json()),
+                None => String::new(),
+            };
+            let rest = format!(r#","epoch":{epoch},"offset":{offset}{recovered}{there}}}"#);
             session::response(self.request.id, [r#"{"channel":"#, &name, &rest])
         };
         let since = asked.since.map(Position::from);
-        connection.join_telling(&channel, since, tell).map_err(failed)?;
+        let wish = Wish { since, watch: asked.presence, page: SNAPSHOT };
+        connection.join_telling(&channel, wish, tell).map_err(failed)?;
         Ok(None)
     }
 
