@@ -13,9 +13,10 @@ use super::wildcard::Wild;
 use super::{Attendance, Channel, Inbox, Item, Pattern, Start, lock};
 use crate::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use crate::sync::{Arc, Mutex, OnceLock};
-use crate::wire::Dialect;
 use crate::wire::http::RequestHead;
 use crate::wire::websocket::Message;
+use crate::wire::{Dialect, Position};
+use crate::wire::{Dialect, Position};
 use crate::{Error, ErrorKind, Result};
 
 /// What is known of a connection when it is made.
@@ -367,11 +368,22 @@ impl Connection {
     }
 
     /// The same, from the publication behind `since` on if everything from there can still be had,
-    /// and sends it the message that `tell` makes of the start, and of those who are there if it
-    /// wants to be told: exactly behind that position, and before the next message of the channel
-    /// and the next who comes or goes. A connection that is a member already is told too. `tell`
-    /// runs under locks and must be short.
+    /// and sends it the message that `tell` makes of the start: exactly behind that position, and
+    /// before the next message of the channel. A connection that is a member already is told too.
+    /// `tell` runs under locks and must be short.
     pub fn join_telling(
+        self: &Arc<Self>,
+        channel: &Arc<Channel>,
+        since: Option<Position>,
+        tell: impl FnOnce(&Start) -> Message,
+    ) -> Result<bool> {
+        let wish = Wish { since, ..Wish::default() };
+        self.join_and(channel, wish, |start, _| Some(tell(start)))
+    }
+
+    /// The same for one that may wish to be told who comes and goes: then `tell` has who is there at
+    /// the start, which is also before the next who comes or goes.
+    pub fn join_watching(
         self: &Arc<Self>,
         channel: &Arc<Channel>,
         wish: Wish,

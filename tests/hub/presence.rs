@@ -113,7 +113,7 @@ proptest! {
         };
         for (at, step) in steps.into_iter().enumerate() {
             if at == watch_at {
-                let done = watcher.join_telling(&channel, WATCH, |start, there| {
+                let done = watcher.join_watching(&channel, WATCH, |start, there| {
                     let there = there.unwrap();
                     assert_eq!(there.position, start.position);
                     *snapshot.lock().unwrap() = Some(known(there));
@@ -195,7 +195,7 @@ fn a_channel_without_the_option_keeps_and_tells_nothing() {
     hub.observe(Some(Arc::new(|event: &Arc<PresenceEvent>| panic!("{event:?}"))));
     let channel = hub.create("c").unwrap();
     let one = connection("a", 1, &inboxes[0]);
-    let told = one.join_telling(&channel, WATCH, |_, there| {
+    let told = one.join_watching(&channel, WATCH, |_, there| {
         assert_eq!(there, None);
         text("x")
     });

@@ -53,7 +53,7 @@ impl Asked<'_> {
         };
         let since = asked.since.map(Position::from);
         let wish = Wish { since, watch: asked.presence, page: SNAPSHOT };
-        connection.join_telling(&channel, wish, tell).map_err(failed)?;
+        connection.join_watching(&channel, wish, tell).map_err(failed)?;
         Ok(None)
     }
 
