@@ -577,3 +577,43 @@ fn patterns_go_along_with_the_channels_that_they_brought() {
         (&"p.named".into(), &"again".into())
     );
 }
+
+#[test]
+fn who_is_there_stays_there_and_who_watches_is_told_of_the_next() {
+    let rooms = ("namespaces", "room.*: presence=true, auto_create=true");
+    let old = server(&[("shards", "2"), rooms]);
+    let address = old.local_addr();
+    let session = || {
+        let mut raw = Raw::websocket(address, "/ws");
+        let id = json(&raw.message())["data"]["connection_id"].as_str().unwrap().to_owned();
+        (raw, id)
+    };
+    let (mut member, id) = session();
+    let (mut watcher, _) = session();
+    old.service().bind_user(&id, "ann").unwrap();
+    assert_eq!(ask(&mut member, "subscribe", r#"{"channel":"room.a"}"#)["type"], "response");
+    let answer = ask(&mut watcher, "subscribe", r#"{"channel":"room.a","presence":true}"#);
+    let before = &answer["data"]["presence"];
+    assert_eq!(before["count"], 2);
+    let (new, _) = successor(&old, &[("shards", "3"), rooms]);
+    let after = ask(&mut watcher, "presence", r#"{"channel":"room.a"}"#);
+    assert_eq!(after["data"]["members"], before["members"]);
+    // Not a word of those who were there before, and each that comes or goes once.
+    let (mut third, third_id) = session();
+    new.service().bind_user(&third_id, "ann").unwrap();
+    ask(&mut third, "subscribe", r#"{"channel":"room.a"}"#);
+    drop(third);
+    drop(member);
+    let told: Vec<Json> = (0..3).map(|_| json(&watcher.message())["data"].clone()).collect();
+    assert_eq!((&told[0]["event"], &told[0]["id"]), (&"join".into(), &Json::from(&*third_id)));
+    assert_eq!(told[0]["first"], false);
+    assert!(told[1..].iter().all(|told| told["event"] == "leave"));
+    assert_eq!((&told[1]["last"], &told[2]["last"]), (&false.into(), &true.into()));
+    let mut gone = [&told[1]["id"], &told[2]["id"]].map(|id| id.as_str().unwrap().to_owned());
+    let mut expected = [id, third_id];
+    gone.sort();
+    expected.sort();
+    assert_eq!(gone, expected);
+    ask(&mut watcher, "ping", "{}");
+    assert_eq!(new.service().presence("room.a", None, 10).unwrap().count, 1);
+}
