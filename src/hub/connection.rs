@@ -16,7 +16,6 @@ use crate::sync::{Arc, Mutex, OnceLock};
 use crate::wire::http::RequestHead;
 use crate::wire::websocket::Message;
 use crate::wire::{Dialect, Position};
-use crate::wire::{Dialect, Position};
 use crate::{Error, ErrorKind, Result};
 
 /// What is known of a connection when it is made.
