@@ -7,7 +7,9 @@ use super::expiry::Seen;
 use super::history::History;
 use super::keys::Keys;
 use super::presence::{Observers, Roster, Scene};
-use super::{Account, Attendance, ChannelConfig, Connection, Deliveries, Hub, Item, lock};
+use super::{
+    Account, Attendance, ChannelConfig, Connection, Deliveries, Hold, Hub, Item, Overload, lock,
+};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use crate::sync::{Arc, LazyLock, Mutex, OnceLock};
 use crate::wire::Position;
@@ -86,6 +88,8 @@ pub struct Channel {
     slots: Box<[AtomicU32]>,
     /// For each shard that ever had a subscriber, what became of the messages there.
     accounts: Box<[OnceLock<Box<Account>>]>,
+    /// Present if its publishers wait for its subscribers.
+    hold: Option<Box<Hold>>,
 }
 
 #[derive(Debug, Default)]
@@ -181,6 +185,7 @@ impl Channel {
         config: Arc<ChannelConfig>,
     ) -> Self {
         let history = config.keeps_history().then(Box::default);
+        let hold = (config.policy() == Overload::Hold).then(Box::default);
         Self {
             id,
             epoch,
@@ -194,6 +199,7 @@ impl Channel {
             deflating: AtomicU32::new(0),
             slots: (0..shards).map(|_| AtomicU32::new(NO_SLOT)).collect(),
             accounts: (0..shards).map(|_| OnceLock::new()).collect(),
+            hold,
         }
     }
 
@@ -238,7 +244,13 @@ impl Channel {
     pub fn deliveries(&self) -> Deliveries {
         let mut sum = Deliveries::default();
         self.accounts.iter().filter_map(OnceLock::get).for_each(|account| account.add_to(&mut sum));
+        sum.held = self.hold().map_or(0, Hold::held);
         sum
+    }
+
+    /// Whether publishers have to wait, if its option `overload` makes them.
+    pub fn hold(&self) -> Option<&Hold> {
+        self.hold.as_deref()
     }
 
     /// Where `shard` enters what becomes of the messages there. It alone writes.

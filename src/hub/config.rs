@@ -25,6 +25,7 @@ pub struct ChannelConfig {
     pub queue_messages: usize,
     pub queue_bytes: usize,
     pub presence: bool,
+    pub hold: Duration,
 }
 
 const DAY_MS: u64 = 86_400_000;
@@ -105,6 +106,13 @@ pub const CHANNEL_OPTIONS: &[OptionSpec] = &[
         "0",
         "Bytes of the channel that may wait for one subscriber; 0 is what its connection may have.",
     ),
+    OptionSpec::integer(
+        "hold_ms",
+        1,
+        3_600_000,
+        "5000",
+        "With overload=hold, how long a subscriber may make publishers wait before it is closed.",
+    ),
 ];
 
 impl Default for ChannelConfig {
@@ -121,6 +129,7 @@ impl Default for ChannelConfig {
             queue_messages: 0,
             queue_bytes: 0,
             presence: false,
+            hold: Duration::ZERO,
         };
         for spec in CHANNEL_OPTIONS {
             let read = config.set(spec.key, spec.default);
@@ -241,6 +250,7 @@ impl ChannelConfig {
             "queue_messages" => Field::Size(&mut self.queue_messages),
             "queue_bytes" => Field::Size(&mut self.queue_bytes),
             "presence" => Field::Flag(&mut self.presence),
+            "hold_ms" => Field::Millis(&mut self.hold),
             _ => return None,
         })
     }

@@ -117,6 +117,8 @@ impl Channel {
             conflated,
             lost,
             closed_slow,
+            // Counted anew.
+            held: _,
         } = self.deliveries();
         for count in [due, written, dropped_oldest, dropped_newest, conflated, lost, closed_slow] {
             out.u64(count);

@@ -17,14 +17,18 @@ pub enum Overload {
     /// without a key have one in common. A subscriber for whom even so there is no room is closed
     /// with 3008.
     KeepLatest,
+    /// Publishers wait until there is room; a subscriber that makes them wait too long is closed with
+    /// 3008.
+    Hold,
 }
 
 impl Overload {
     /// As the option `overload` takes them.
     pub const NAMES: &'static [&'static str] =
-        &["disconnect", "drop_oldest", "drop_newest", "keep_latest"];
+        &["disconnect", "drop_oldest", "drop_newest", "keep_latest", "hold"];
 
-    const ALL: [Self; 4] = [Self::Disconnect, Self::DropOldest, Self::DropNewest, Self::KeepLatest];
+    const ALL: [Self; 5] =
+        [Self::Disconnect, Self::DropOldest, Self::DropNewest, Self::KeepLatest, Self::Hold];
 
     /// Reads a policy's name.
     pub fn from_name(name: &str) -> Option<Self> {
@@ -75,6 +79,8 @@ pub struct Deliveries {
     pub lost: u64,
     /// Subscribers closed because of the channel: a message had no room, or they held it up.
     pub closed_slow: u64,
+    /// Publications that had to wait for room.
+    pub held: u64,
 }
 
 impl Account {

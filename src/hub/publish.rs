@@ -35,6 +35,7 @@ impl Channel {
             let subscribers = self.subscribers.load(Relaxed);
             let offset = self.next_offset(&mut state, message);
             let message = self.outgoing(message);
+            self.depart(message.frame().len(), state.shards);
             for inbox in hub.inboxes(state.shards) {
                 inbox.push(self.item(offset, &message));
             }
@@ -55,6 +56,13 @@ impl Channel {
             history.push(&self.config, state.offset, now_ms(), message.alone());
         }
         state.offset
+    }
+
+    /// A message is about to be told to these shards.
+    fn depart(&self, size: usize, shards: u64) {
+        if let Some(hold) = self.hold() {
+            hold.depart(size, shards.count_ones() as usize);
+        }
     }
 
     /// The message as it goes to the shards.
@@ -101,6 +109,7 @@ impl Channel {
                         Found::New => {
                             let offset = self.next_offset(&mut state, message);
                             placed.push((offset, self.outgoing(message)));
+                            self.depart(message.frame().len(), state.shards);
                             if let Some(key) = key {
                                 let keys = state.keys.get_or_insert_default();
                                 keys.remember(&self.config, key, offset, now);

@@ -206,6 +206,7 @@ pub(super) fn status(kind: ErrorKind) -> u16 {
         ErrorKind::TooLarge => 413,
         ErrorKind::Conflict => 409,
         ErrorKind::QueueFull => 507,
+        ErrorKind::Timeout => 503,
         _ => 400,
     }
 }

@@ -142,6 +142,11 @@ fn deliveries(out: &mut Exposition, all: &Deliveries) {
         out.sample(name, &format!(r#"why="{why}""#), count);
     }
     out.counter("qyun_deliveries_lost_total", "Of those, ended with their connection.", all.lost);
+    out.counter(
+        "qyun_publications_held_total",
+        "Publications that had to wait for subscribers.",
+        all.held,
+    );
 }
 
 /// A label's value as the format writes it.

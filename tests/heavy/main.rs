@@ -13,6 +13,7 @@ mod deflate;
 mod fanout;
 mod hostile;
 mod kit;
+mod overload;
 mod process;
 #[allow(dead_code)]
 #[path = "../server/kit.rs"]

@@ -405,3 +405,95 @@ fn events_sessions_and_compressed_listeners_lose_whole_messages_too() {
     let dropped = service.connections(&Default::default(), None, 10)[0].dropped;
     assert!(dropped > 0 && dropped < after.dropped(), "{dropped} of {after:?}");
 }
+
+/// A channel that a reader holds: it reads nothing, and publishers wait. Gives the reader and how
+/// many numbered messages were published and are under way.
+fn held(server: &Server, options: &str) -> (Raw, u64) {
+    let service = server.service();
+    service.create_channel_with("test", config(&format!("overload=hold, {options}"))).unwrap();
+    let slow = narrow(server, "/channel/listen/test");
+    let mut sender = Raw::websocket(server.local_addr(), "/channel/send/test");
+    let mut sent = 0;
+    // One at a time, so that no more than the last one waits.
+    loop {
+        sender.send_frame(0x82, &numbered(sent));
+        sent += 1;
+        let deliveries = || service.channel("test").unwrap().deliveries;
+        until("it was sent on, or waits", || deliveries().due == sent || deliveries().held > 0);
+        if deliveries().held > 0 {
+            break;
+        }
+        assert!(sent * (SIZE as u64) < PLENTY, "the reader is never behind");
+    }
+    assert!(service.counters().queued_bytes <= 65536);
+    (slow, sent)
+}
+
+#[test]
+fn a_held_channel_loses_nothing_whoever_publishes() {
+    let server = quiet(&[("shards", "1"), ("queue_bytes", "65536")]);
+    let service = server.service();
+    let (mut slow, mut published) = held(&server, "hold_ms=600000");
+    // By the program, by the hot request, and by one that asks for counts.
+    let mut clients = [Raw::connect(server.local_addr()), Raw::connect(server.local_addr())];
+    let text = format!("{:0SIZE$}", 7);
+    clients[0].send(format!("GET /channel/send/test/{text} HTTP/1.1\r\nHost: t\r\n\r\n"));
+    clients[1].send(format!(
+        "POST /channel/send/test?result=1 HTTP/1.1\r\nHost: t\r\nContent-Length: {SIZE}\r\n\r\n{text}"
+    ));
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| service.publish("test", MessageKind::Text, text.as_bytes()));
+        until("all three wait", || service.counters().deliveries.held >= 4 && !waits.is_finished());
+        let got = read_to(&mut slow, published - 1);
+        assert_eq!((got.len() as u64, holes(&got)), (published, 0));
+        for _ in 0..3 {
+            assert_eq!(slow.message().payload, text.as_bytes());
+            published += 1;
+        }
+        waits.join().unwrap().unwrap();
+    });
+    assert_eq!(clients[0].answer().status, 200);
+    let counts = clients[1].answer();
+    assert!(counts.body.contains(r#""reached":1"#), "{}", counts.body);
+    let after = settled(service, "test", published);
+    assert_eq!((after.written, after.queued, after.closed_slow), (published, 0, 0));
+    // Nobody holds it any more.
+    service.publish("test", MessageKind::Text, b"at once").unwrap();
+    assert_eq!(slow.message().payload, b"at once");
+}
+
+#[test]
+fn who_holds_a_channel_too_long_is_closed_and_publishing_goes_on() {
+    let server = quiet(&[("shards", "1"), ("queue_bytes", "65536")]);
+    let service = server.service();
+    let (mut slow, sent) = held(&server, "hold_ms=50");
+    let mut other = Raw::websocket(server.local_addr(), "/channel/listen/test");
+    service.publish("test", MessageKind::Text, b"goes on").unwrap();
+    while other.message().payload != b"goes on" {}
+    let after = service.channel("test").unwrap();
+    assert_eq!((after.subscribers, after.deliveries.closed_slow), (1, 1));
+    assert_eq!(after.offset, sent + 1);
+    assert!(after.deliveries.adds_up(), "{after:?}");
+    loop {
+        let frame = slow.message();
+        if frame.opcode == 8 {
+            assert_eq!(frame.close_code(), Some(3008));
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_publisher_that_waits_too_long_is_told_and_nothing_was_published() {
+    let server =
+        quiet(&[("shards", "1"), ("queue_bytes", "65536"), ("request_timeout_ms", "1000")]);
+    let service = server.service();
+    let (mut slow, published) = held(&server, "hold_ms=600000");
+    let error = service.publish("test", MessageKind::Text, b"never").unwrap_err();
+    assert_eq!(error.kind(), qyun::ErrorKind::Timeout);
+    let got = read_to(&mut slow, published - 1);
+    assert_eq!(got.len() as u64, published);
+    service.publish("test", MessageKind::Text, b"next").unwrap();
+    assert_eq!(slow.message().payload, b"next");
+    assert_eq!(service.channel("test").unwrap().offset, published + 1);
+}

@@ -145,6 +145,14 @@ impl Service {
                         inline callback: publish without them";
             return Err(Error::new(ErrorKind::WouldDeadlock, text));
         }
+        let holds = |message: &BatchMessage<'_>| {
+            self.hub.get(message.channel).is_some_and(|channel| channel.hold().is_some())
+        };
+        if thread::must_not_wait() && batch.iter().any(holds) {
+            let text = "publications to a channel with 'overload=hold' may have to wait, and nothing \
+                        may wait in an inline callback";
+            return Err(Error::new(ErrorKind::WouldDeadlock, text));
+        }
         let (tell, told) = mpsc::sync_channel(1);
         self.publish_batch_then(batch, Box::new(move |reports| drop(tell.send(reports))))?;
         waiting_for_peer(&self.delivery, || told.recv()).map_err(|_| stopped())

@@ -4,10 +4,12 @@
 mod batch;
 mod connections;
 mod endpoints;
+mod held;
 mod publish;
 
 pub use batch::{BatchDone, BatchMessage, Reports};
 pub use connections::PresenceCallback;
+pub(in crate::server) use held::Patience;
 pub use publish::{Done, PublishOptions, Report};
 
 use std::collections::BTreeMap;
@@ -90,6 +92,8 @@ pub struct Service {
     delivery: Arc<Delivery>,
     packets: Arc<Packets>,
     rpc: Arc<Rpc>,
+    /// Publications that wait for room.
+    held: held::Held,
     /// In ms since the Unix epoch.
     started_ms: u64,
     /// Whether the program wants to be told of presence.
@@ -101,6 +105,7 @@ pub struct Service {
 #[derive(Debug, Default)]
 struct Limits {
     max_message_bytes: AtomicUsize,
+    queue_bytes: AtomicUsize,
     max_connections: AtomicUsize,
     max_subscriptions: AtomicUsize,
     auto_create: AtomicBool,
@@ -108,6 +113,7 @@ struct Limits {
 
 impl Limits {
     fn set(&self, options: &ServerOptions) {
+        self.queue_bytes.store(options.queue_bytes, Relaxed);
         self.max_message_bytes.store(options.max_message_bytes, Relaxed);
         self.max_connections.store(options.max_connections, Relaxed);
         self.max_subscriptions.store(options.max_subscriptions, Relaxed);
@@ -153,6 +159,7 @@ impl Service {
             delivery,
             packets: Arc::new(packets),
             rpc: Arc::new(rpc),
+            held: held::Held::default(),
             started_ms: now_ms(),
         }
     }
@@ -213,18 +220,25 @@ impl Service {
     }
 
     /// Broadcasts a message. Waits only while a shard is behind by `inbox_bytes`; a slow subscriber
-    /// is never waited for. Errors: `ChannelNotFound`, `TooLarge`, `InvalidUtf8` of a text,
-    /// `Closed` once the server is stopped.
+    /// is waited for only if the channel's option `overload` is `hold`, at most twice its `hold_ms`.
+    /// Errors: `ChannelNotFound`, `TooLarge`, `InvalidUtf8` of a text, `Closed` once the server is
+    /// stopped; `Timeout` when it was held too long, `QueueFull` where nothing may wait or too much
+    /// does: then nothing was published.
     pub fn publish(&self, channel: &str, kind: MessageKind, payload: &[u8]) -> Result<Published> {
         if self.stopped.load(Relaxed) {
             return Err(Error::new(ErrorKind::Closed, "the server is stopped"));
         }
         self.check(kind, payload)?;
         let channel = self.find(channel)?;
-        if !thread::must_not_wait() {
-            self.hub.wait_for_room();
+        let message = Message::new(kind, payload);
+        if thread::must_not_wait() {
+            return self.publish_to(&channel, &message);
         }
-        self.publish_to(&channel, &Message::new(kind, payload))
+        self.hub.wait_for_room();
+        match channel.hold() {
+            None => self.publish_at_once(&channel, &message),
+            Some(_) => self.publish_waiting(&channel, &message).map(|report| report.published),
+        }
     }
 
     /// The counters, each exact, all together not from one instant.
@@ -235,7 +249,13 @@ impl Service {
             ..Counters::default()
         };
         self.gauges.iter().for_each(|shard| shard.add_to(&mut sum));
+        sum.deliveries.held = self.held.total();
         sum
+    }
+
+    /// The bound of a connection's queue.
+    fn queue_bytes(&self) -> usize {
+        self.limits.queue_bytes.load(Relaxed)
     }
 
     /// From publications to the end of the writes to subscribers. A message counts once for each
@@ -290,6 +310,7 @@ impl Service {
     /// Refuses what is published from now on.
     pub(in crate::server) fn close(&self) {
         self.stopped.store(true, Relaxed);
+        self.close_held();
     }
 
     /// Where the program's callbacks run.
@@ -388,12 +409,24 @@ impl Service {
         Err(Error::new(ErrorKind::QueueFull, text))
     }
 
-    /// Publishes without waiting for room, as a shard must, which is the one that makes room.
+    /// Publishes without waiting for room, as a shard must, which is the one that makes room. Error
+    /// besides: `QueueFull` while a subscriber holds the channel.
     pub(in crate::server) fn publish_to(
         &self,
         channel: &Arc<Channel>,
         message: &Message,
     ) -> Result<Published> {
+        if let Some(hold) = channel.hold() {
+            let options = PublishOptions::default();
+            let later = || -> Done { Box::new(drop) };
+            let held = (channel, hold);
+            let report = self.publish_held(held, message, options, Patience::None, later);
+            return report.unwrap_or_else(|| Err(not_found())).map(|report| report.published);
+        }
+        self.publish_at_once(channel, message)
+    }
+
+    fn publish_at_once(&self, channel: &Arc<Channel>, message: &Message) -> Result<Published> {
         let published = channel.publish(&self.hub, message).map_err(|_| not_found())?;
         self.hub.count_published();
         Ok(published)

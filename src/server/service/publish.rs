@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
-use super::Service;
+use super::{Patience, Service};
 use crate::delivery::waiting_for_peer;
 use crate::hub::{Channel, MAX_KEY, Overload, Published};
 use crate::tally::{Counts, Tally};
@@ -105,20 +105,61 @@ impl Service {
         options: PublishOptions<'_>,
         later: impl FnOnce() -> Done,
     ) -> Option<Result<Report>> {
+        self.publish_patiently(channel, message, options, Patience::Deadline, later)
+    }
+
+    /// The same with as much patience for the channel's subscribers.
+    pub(in crate::server) fn publish_patiently(
+        &self,
+        channel: &Arc<Channel>,
+        message: &Message,
+        options: PublishOptions<'_>,
+        patience: Patience,
+        later: impl FnOnce() -> Done,
+    ) -> Option<Result<Report>> {
+        match channel.hold() {
+            Some(hold) => self.publish_held((channel, hold), message, options, patience, later),
+            None => self.publish_now(channel, message, options, later),
+        }
+    }
+
+    /// The same without asking whether the channel's subscribers have room.
+    pub(super) fn publish_now(
+        &self,
+        channel: &Arc<Channel>,
+        message: &Message,
+        options: PublishOptions<'_>,
+        later: impl FnOnce() -> Done,
+    ) -> Option<Result<Report>> {
         if options.key.is_none() && options.conflate.is_none() && !options.counts {
-            let published = self.publish_to(channel, message);
+            let published = self.publish_at_once(channel, message);
             return Some(published.map(|published| Report { published, counts: None }));
         }
         let mut later = Some(later);
         let later = |_| later.take().map_or_else(|| Box::new(drop) as Done, |later| later());
         let run = [(message.clone(), options)];
-        let report = self.publish_run_asking(channel, &run, later).pop();
+        let report = self.publish_run_now(channel, &run, later).pop();
         report.unwrap_or_else(|| Some(Err(stopped())))
     }
 
     /// The same for messages that stand one behind the other; `later` is asked whom to tell of
     /// which of them.
     pub(in crate::server) fn publish_run_asking(
+        &self,
+        channel: &Arc<Channel>,
+        run: &[(Message, PublishOptions<'_>)],
+        mut later: impl FnMut(usize) -> Done,
+    ) -> Vec<Option<Result<Report>>> {
+        let Some(hold) = channel.hold() else { return self.publish_run_now(channel, run, later) };
+        // Each waits in its turn.
+        let mut one = |at: usize, message: &Message, options: PublishOptions<'_>| {
+            let patience = Patience::Deadline;
+            self.publish_held((channel, hold), message, options, patience, || later(at))
+        };
+        run.iter().enumerate().map(|(at, (message, options))| one(at, message, *options)).collect()
+    }
+
+    fn publish_run_now(
         &self,
         channel: &Arc<Channel>,
         run: &[(Message, PublishOptions<'_>)],
@@ -174,17 +215,30 @@ impl Service {
                         inline callback: publish without them";
             return Err(Error::new(ErrorKind::WouldDeadlock, text));
         }
+        let patience = match thread::must_not_wait() {
+            true => Patience::None,
+            false => Patience::Deadline,
+        };
+        self.wait_for(|done| self.start(channel, (kind, payload), options, patience, done))
+    }
+
+    /// Waits for the one report of what `start` starts.
+    fn wait_for(&self, start: impl FnOnce(Done) -> Result<()>) -> Result<Report> {
         let (tell, told) = mpsc::sync_channel(1);
-        self.publish_then(
-            channel,
-            kind,
-            payload,
-            options,
-            Box::new(move |report| drop(tell.send(report))),
-        )?;
+        start(Box::new(move |report| drop(tell.send(report))))?;
         // Exactly one report comes, unless the server ended.
         let report = waiting_for_peer(&self.delivery, || told.recv());
         report.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Publishes to a channel whose subscribers may make it wait, and waits.
+    pub(super) fn publish_waiting(
+        &self,
+        channel: &Arc<Channel>,
+        message: &Message,
+    ) -> Result<Report> {
+        let options = PublishOptions::default();
+        self.wait_for(|done| self.launch(channel, message, options, Patience::Deadline, done))
     }
 
     /// The same without waiting for more than room: `done` is told what became of it, perhaps
@@ -197,6 +251,17 @@ impl Service {
         options: PublishOptions<'_>,
         done: Done,
     ) -> Result<()> {
+        self.start(channel, (kind, payload), options, Patience::Deadline, done)
+    }
+
+    fn start(
+        &self,
+        channel: &str,
+        (kind, payload): (MessageKind, &[u8]),
+        options: PublishOptions<'_>,
+        patience: Patience,
+        done: Done,
+    ) -> Result<()> {
         if self.stopped.load(Relaxed) {
             return Err(stopped());
         }
@@ -205,16 +270,23 @@ impl Service {
         if !thread::must_not_wait() {
             self.hub.wait_for_room();
         }
-        let message = Message::new(kind, payload);
+        self.launch(&channel, &Message::new(kind, payload), options, patience, done)
+    }
+
+    fn launch(
+        &self,
+        channel: &Arc<Channel>,
+        message: &Message,
+        options: PublishOptions<'_>,
+        patience: Patience,
+        done: Done,
+    ) -> Result<()> {
         let mut done = Some(done);
         let later = || done.take().unwrap_or_else(|| Box::new(drop));
-        match self.publish_asking(&channel, &message, options, later) {
-            None => {}
-            Some(report) => {
-                let report = report?;
-                if let Some(done) = done {
-                    done(Ok(report));
-                }
+        if let Some(report) = self.publish_patiently(channel, message, options, patience, later) {
+            let report = report?;
+            if let Some(done) = done {
+                done(Ok(report));
             }
         }
         Ok(())

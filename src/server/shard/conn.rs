@@ -168,6 +168,11 @@ impl Conn {
         self.out.get_or_insert_default().restore(bytes, at, tag, stands);
     }
 
+    /// Whether so much waits that publishers to the channel should.
+    pub(super) fn is_over_half(&self, paced: &Paced, channel: u64) -> bool {
+        self.out.as_ref().is_some_and(|out| out.is_over_half(paced.bounds, channel))
+    }
+
     /// Whether the lane is a WebSocket that has not begun to close.
     pub(super) fn is_open_websocket(&self) -> bool {
         matches!(

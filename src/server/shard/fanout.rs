@@ -48,6 +48,8 @@ impl Shard {
                         }
                         local.pending.push((offset, message));
                         messages += 1;
+                    } else {
+                        self.service.arrived(&channel, message.frame().len(), 1);
                     }
                 }
                 Item::Deleted(channel) => {
@@ -128,6 +130,7 @@ impl Shard {
         let mut pending = std::mem::take(&mut local.pending);
         let numbers = (local.channel.id(), local.channel.epoch());
         let paced = local.policy.map(|policy| policy.with(self.options.queue_bytes));
+        let held = local.channel.hold().is_some().then(|| Arc::clone(&local.channel));
         let mut failed = Vec::new();
         for (list, deflate) in local.occupied() {
             let Some(local) = self.locals.get(slot as usize) else { break };
@@ -160,6 +163,10 @@ impl Shard {
                 Some(buffers) => buffers.iter().for_each(|(bytes, count)| send(bytes, *count)),
                 None => join(&pending, encoding, send),
             }
+        }
+        if let Some(channel) = held {
+            let bytes = pending.iter().map(|(_, message)| message.frame().len()).sum();
+            self.service.arrived(&channel, bytes, pending.len());
         }
         pending.clear();
         if pending.capacity() <= 1024

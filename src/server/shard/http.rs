@@ -265,6 +265,11 @@ impl Shard {
         match Plan::of(head) {
             Plan::SendInPath { name, message } if head.has_no_body() => {
                 match self.send_in_path(name, message) {
+                    // Its publishers wait.
+                    Err(error) if error.kind() == ErrorKind::QueueFull => {
+                        let call = Call::send_in_path(name, message);
+                        return self.start_body(token, head, call, reply);
+                    }
                     Ok(()) => self.answer_broadcasted(token, reply),
                     Err(error) => self.answer(token, &Answer::error(&error), reply),
                 }
@@ -415,10 +420,11 @@ impl Shard {
         }
         let message = Message::new(MessageKind::Text, text.as_bytes());
         if let Some(channel) = self.cache.get(name) {
-            if self.service.publish_to(channel, &message).is_ok() {
-                return Ok(());
-            }
-            self.cache.remove(name);
+            match self.service.publish_to(channel, &message) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::QueueFull => return Err(error),
+                Err(_) => self.cache.remove(name),
+            };
         }
         let channel = self.service.find(&percent::decode(name)?)?;
         self.service.publish_to(&channel, &message)?;

@@ -15,6 +15,7 @@ mod drain;
 mod encoding;
 mod fanout;
 mod handover;
+mod holders;
 mod http;
 mod late;
 mod ledger;
@@ -50,6 +51,7 @@ use self::drain::Leaving;
 use self::ledger::Ledger;
 
 pub(super) use self::handover::Known;
+use self::holders::Holders;
 pub(super) use self::pause::Pause;
 use self::pause::Verdict;
 use self::presence::Watchers;
@@ -132,6 +134,8 @@ pub(super) struct Shard {
     catching: HashMap<usize, Vec<CatchUp>>,
     /// Those of them whose sockets have taken what they were sent.
     hungry: Vec<usize>,
+    /// Who makes publishers wait.
+    holders: Holders,
     /// Messages that policies kept from connections without a name, by socket.
     dropped: HashMap<u32, u64>,
     /// A connection was not read because its handler is busy.
@@ -188,6 +192,7 @@ impl Shard {
             next_ticket: 0,
             catching: HashMap::new(),
             hungry: Vec::new(),
+            holders: Holders::default(),
             dropped: HashMap::new(),
             held_back: false,
             deflater: Deflater::default(),
@@ -254,6 +259,7 @@ impl Shard {
             self.sweep();
             self.expire_channels();
             self.free_dead();
+            self.settle_holders();
             match self.control.phase() {
                 Phase::Serving => {}
                 Phase::Pausing => {
@@ -345,6 +351,13 @@ impl Shard {
         }
         let Some(conn) = self.conns.get_mut(token) else { return };
         if conn.dead {
+            return;
+        }
+        if let Lane::Sender(channel) = &conn.lane
+            && channel.hold().is_some_and(|hold| hold.waiting() > 0)
+        {
+            self.held_back = true;
+            self.again.push(token);
             return;
         }
         if let Lane::Peer(peer) = &mut conn.lane {

@@ -239,6 +239,9 @@ impl Shard {
             if conn.queued() > 0 {
                 conn.note_queueing(queued, now);
             }
+            if paced.policy == Overload::Hold && conn.is_over_half(paced, channel.id()) {
+                self.holders.hold(token, channel, now);
+            }
             if sum.dropped() > dropped {
                 conn.count_dropped(token, sum.dropped() - dropped, &mut self.dropped);
             }

@@ -197,7 +197,7 @@ impl OutQueue {
                         admission.oldest += 1;
                     }
                 }
-                Overload::Disconnect | Overload::KeepLatest => return None,
+                Overload::Disconnect | Overload::KeepLatest | Overload::Hold => return None,
             }
         }
         if let Some(same) = same {
@@ -304,6 +304,15 @@ impl OutQueue {
         self.messages -= tag.as_ref().map_or(0, |tag| u64::from(tag.count));
         self.drop_holes();
         tag
+    }
+
+    /// Whether more than half of a bound waits, for the connection or of the channel.
+    pub fn is_over_half(&self, bounds: Bounds, channel: u64) -> bool {
+        let line = self.lines.get(&channel);
+        let (messages, bytes) = line.map_or((0, 0), |line| (line.waiting.len(), line.bytes));
+        self.bytes > bounds.bytes / 2
+            || bytes > bounds.line_bytes / 2
+            || messages > bounds.line_messages / 2
     }
 
     /// Whether messages wait that a policy may take out.

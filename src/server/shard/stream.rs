@@ -77,7 +77,10 @@ impl Shard {
             Op::Subscribe => self.stream_subscribe(token, request.channel, None),
             Op::Resume(since) => self.stream_subscribe(token, request.channel, Some(since)),
             Op::Unsubscribe => self.stream_unsubscribe(token, request.channel),
-            Op::Publish(kind, data) => self.stream_publish(request.channel, kind, data),
+            Op::Publish(kind, data) => match self.stream_publish(token, request, (kind, data)) {
+                Some(answer) => answer,
+                None => return,
+            },
             Op::PublishWith(publication) => {
                 match self.stream_publish_with(token, request, &publication) {
                     Some(answer) => answer,
@@ -142,11 +145,28 @@ impl Shard {
         }
     }
 
-    fn stream_publish(&mut self, name: &str, kind: MessageKind, data: &[u8]) -> Answered {
-        self.service.check(kind, data)?;
-        let channel = self.service.find(name)?;
-        let position = self.service.publish_to(&channel, &Message::new(kind, data))?.position;
-        Ok(Reply { channel: channel.id(), position, ..Reply::default() })
+    /// `None`: the reply comes later.
+    fn stream_publish(
+        &mut self,
+        token: usize,
+        request: &Request<'_>,
+        (kind, data): (MessageKind, &[u8]),
+    ) -> Option<Answered> {
+        let found =
+            self.service.check(kind, data).and_then(|()| self.service.find(request.channel));
+        let channel = match found {
+            Ok(channel) => channel,
+            Err(error) => return Some(Err(error)),
+        };
+        if channel.hold().is_some() {
+            let publication = Publication { kind, data, key: None, counts: false };
+            return self.stream_publish_with(token, request, &publication);
+        }
+        let published = self.service.publish_to(&channel, &Message::new(kind, data));
+        Some(published.map(|published| {
+            let position = published.position;
+            Reply { channel: channel.id(), position, ..Reply::default() }
+        }))
     }
 
     /// `None`: the reply comes later.

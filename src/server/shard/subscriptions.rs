@@ -281,6 +281,16 @@ impl Shard {
         self.subscribe(token, channel, List::Everyone).map(|(_, place)| place)
     }
 
+    /// Takes the entry of a channel away that has no subscriber here any more.
+    fn remove_local(&mut self, slot: u32, channel: &Arc<Channel>) {
+        channel.set_slot(self.id, NO_SLOT);
+        let Some(local) = self.locals.try_remove(slot as usize) else { return };
+        // Messages that nobody is left for are under way no more.
+        for (_, message) in local.pending {
+            self.service.arrived(channel, message.frame().len(), 1);
+        }
+    }
+
     /// The shard's entry of a channel.
     fn local(&mut self, channel: &Arc<Channel>) -> u32 {
         match channel.slot(self.id) {
@@ -350,8 +360,7 @@ impl Shard {
         if !remains {
             let deserted = local.is_deserted();
             if deserted {
-                channel.set_slot(self.id, NO_SLOT);
-                self.locals.remove(slot as usize);
+                self.remove_local(slot, channel);
             }
             match member {
                 true => channel.member_missed(self.id, deserted),
@@ -517,8 +526,7 @@ impl Shard {
             }
         }
         if deserted {
-            channel.set_slot(self.id, NO_SLOT);
-            self.locals.remove(slot);
+            self.remove_local(slot as u32, &channel);
         }
         channel.unsubscribe(self.id, deserted);
         if deflate {

@@ -36,6 +36,7 @@ impl Shard {
         }
         let shortest = (self.service.shortest_ms() / (8 * PARTS as u64)).max(1);
         self.next_sweep = self.now + self.sweep_interval.min(shortest);
+        self.service.expire_held();
         if std::mem::take(&mut self.accept_again) {
             self.accept();
         }

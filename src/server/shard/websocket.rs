@@ -10,6 +10,7 @@ use super::{Shard, gauges_of, stream};
 use crate::hub::Gauges;
 use crate::server::dialect::Closure;
 use crate::server::limits::Limit;
+use crate::server::service::{Done, Patience, PublishOptions};
 use crate::wire::websocket::{Decoder, Event, Fault, Limits, Message, close_frame, pong_frame};
 use crate::wire::{MessageKind, close};
 
@@ -303,7 +304,20 @@ impl Shard {
         match self.conns.get(token).map(|conn| &conn.lane) {
             Some(Lane::Sender(channel)) => {
                 let message = Message::new(kind, data);
-                if self.service.publish_to(channel, &message).is_err() {
+                let published = match channel.hold() {
+                    None => self.service.publish_to(channel, &message).map(drop),
+                    // Nobody is told what becomes of it: it waits for as long as it takes. The
+                    // connection is not read meanwhile.
+                    Some(_) => {
+                        let (options, patience) = (PublishOptions::default(), Patience::Endless);
+                        let later = || -> Done { Box::new(drop) };
+                        let report = self
+                            .service
+                            .publish_patiently(channel, &message, options, patience, later);
+                        report.map_or(Ok(()), |report| report.map(drop))
+                    }
+                };
+                if published.is_err() {
                     self.close_websocket(token, close::CHANNEL_DELETED, "channel deleted");
                 }
             }

@@ -20,8 +20,13 @@ enum Step {
     HandOver,
 }
 
-const POLICIES: [Overload; 4] =
-    [Overload::DropOldest, Overload::DropNewest, Overload::KeepLatest, Overload::Disconnect];
+const POLICIES: [Overload; 5] = [
+    Overload::DropOldest,
+    Overload::DropNewest,
+    Overload::KeepLatest,
+    Overload::Disconnect,
+    Overload::Hold,
+];
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
