@@ -79,8 +79,8 @@ fn a_fault_in_a_namespace_is_told_with_its_line() {
             "2: no option 'history_sise'; did you mean 'history_size'?",
         ),
         (
-            "[namespaces.a]\nqueue_bytes = 5000\n",
-            "2: option 'queue_bytes' is the server's and stands in [limits]",
+            "[namespaces.a]\nmax_channels = 5000\n",
+            "2: option 'max_channels' is the server's and stands in [limits]",
         ),
         (
             "[namespaces.news.\">\"]\nhistory_size = 1\n",
