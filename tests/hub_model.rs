@@ -338,7 +338,7 @@ impl World {
 
     fn read(&self, id: u64, channel: &Channel, range: &Range) {
         let known = &self.known[&id];
-        let extract = channel.history(range);
+        let extract = channel.history(range).unwrap();
         let first = known.offset() - known.kept() + 1;
         assert_eq!((extract.first, extract.position.offset), (first, known.offset()));
         let mut wanted: Vec<u64> = (first..=known.offset())

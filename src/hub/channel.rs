@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
+use super::durable::{Committing, Durable};
 use super::expiry::Seen;
 use super::history::History;
 use super::keys::Keys;
@@ -77,6 +78,10 @@ pub struct Channel {
     /// It disappears with its last subscriber.
     ephemeral: bool,
     pub(super) config: Arc<ChannelConfig>,
+    /// Present if the channel is kept on disk.
+    pub(super) durable: Option<Box<Durable>>,
+    /// A publication counts only when the store has it.
+    pub(super) commits: bool,
     pub(super) state: Mutex<State>,
     pub(super) subscribers: AtomicU64,
     /// Somebody came, went or read since the last look; see [`Channel::was_used`].
@@ -105,6 +110,8 @@ pub(super) struct State {
     roster: Option<Box<Roster>>,
     /// Present once something was published under a key.
     pub(super) keys: Option<Box<Keys>>,
+    /// Present once something was published under a key and is to be committed.
+    pub(super) committing: Option<Box<Committing>>,
 }
 
 /// The connections that are members, by serial, and what their shards have not heard yet.
@@ -193,6 +200,8 @@ impl Channel {
             name: name.into(),
             ephemeral,
             config,
+            durable: None,
+            commits: false,
             state: Mutex::new(State { history, ..State::default() }),
             subscribers: AtomicU64::new(0),
             touched: AtomicBool::new(false),
@@ -209,6 +218,24 @@ impl Channel {
             let roster = Roster::new(Arc::clone(observers));
             lock(&self.state).roster = Some(Box::new(roster));
         }
+        self
+    }
+
+    /// The same, kept on disk.
+    pub(super) fn durable(self, durable: Durable) -> Self {
+        Self { commits: durable.commits(), durable: Some(Box::new(durable)), ..self }
+    }
+
+    /// The same, as the store has it: created then, with this as its last offset, and these keys.
+    pub(super) fn restored(
+        mut self,
+        created_ms: u64,
+        offset: u64,
+        keys: Option<Box<Keys>>,
+    ) -> Self {
+        self.created_ms = created_ms;
+        let state = self.state.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        (state.offset, state.keys) = (offset, keys);
         self
     }
 
@@ -684,6 +711,9 @@ impl Channel {
             (state.shards, members)
         };
         hub.inboxes(shards).for_each(super::Inbox::notify);
+        if let Some(durable) = &self.durable {
+            durable.discard();
+        }
         // Outside the lock: a connection's lock comes before its channels'.
         for member in group.iter().flat_map(BTreeMap::values) {
             member.connection.forget(self.id);

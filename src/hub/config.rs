@@ -17,6 +17,7 @@ pub struct ChannelConfig {
     pub history_size: usize,
     pub history_bytes: usize,
     pub history_ttl: Duration,
+    pub durability: String,
     pub idempotency_window: Duration,
     pub idempotency_size: usize,
     pub auto_create: String,
@@ -52,6 +53,13 @@ pub const CHANNEL_OPTIONS: &[OptionSpec] = &[
         366 * DAY_MS,
         "0",
         "How long a publication is kept; 0 is as long as there is room.",
+    ),
+    OptionSpec::choice(
+        "durability",
+        &["none", "memory", "os", "fsync"],
+        "none",
+        "Keep publications on disk too, and when they count as published: at once, when the system has \
+         them, or when the disk has; the history options say how many, and a size of 0 is no limit.",
     ),
     OptionSpec::integer(
         "idempotency_ms",
@@ -121,6 +129,7 @@ impl Default for ChannelConfig {
             history_size: 0,
             history_bytes: 0,
             history_ttl: Duration::ZERO,
+            durability: String::new(),
             idempotency_window: Duration::ZERO,
             idempotency_size: 0,
             auto_create: String::new(),
@@ -234,7 +243,7 @@ impl ChannelConfig {
 
     /// Whether publications are kept.
     pub fn keeps_history(&self) -> bool {
-        self.history_size > 0
+        self.history_size > 0 || self.level().is_some()
     }
 
     fn field(&mut self, key: &str) -> Option<Field<'_>> {
@@ -242,6 +251,7 @@ impl ChannelConfig {
             "history_size" => Field::Size(&mut self.history_size),
             "history_bytes" => Field::Size(&mut self.history_bytes),
             "history_ttl_ms" => Field::Millis(&mut self.history_ttl),
+            "durability" => Field::Text(&mut self.durability),
             "idempotency_ms" => Field::Millis(&mut self.idempotency_window),
             "idempotency_size" => Field::Size(&mut self.idempotency_size),
             "auto_create" => Field::Text(&mut self.auto_create),

@@ -165,7 +165,7 @@ impl Channel {
             if offset > last || !history.is_next(offset) {
                 return None;
             }
-            history.push(&self.config, offset, time, message);
+            history.push(self.tail_config(), offset, time, message);
         }
         Some(())
     }
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(taken.info(), channel.info());
         assert_eq!((taken.id(), taken.is_ephemeral()), (channel.id(), false));
         let all = Range { after: None, before: None, limit: 9, backward: false };
-        let (kept, before) = (taken.history(&all), channel.history(&all));
+        let (kept, before) = (taken.history(&all).unwrap(), channel.history(&all).unwrap());
         assert_eq!(kept.first, 3);
         let plain = |extract: &crate::hub::Extract| {
             let publications = extract.publications.iter();
@@ -266,11 +266,11 @@ mod tests {
         }
         let (_, taken) = moved(&hub, "c");
         let all = Range { after: None, before: None, limit: 100, backward: false };
-        assert_eq!(taken.history(&all).first, 1);
+        assert_eq!(taken.history(&all).unwrap().first, 1);
         let mut after = 0;
         loop {
             let range = Range { after: Some(after), ..all };
-            let page = taken.history(&range);
+            let page = taken.history(&range).unwrap();
             let Some(last) = page.publications.last() else { break };
             after = last.offset;
         }

@@ -41,7 +41,7 @@ pub(super) struct History {
 }
 
 /// About how many bytes of messages one reading of a range gives.
-const EXTRACT_BYTES: usize = 4 << 20;
+pub(super) const EXTRACT_BYTES: usize = 4 << 20;
 
 /// What a kept message takes beyond its frame, about.
 const OVERHEAD: usize = 64;

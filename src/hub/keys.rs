@@ -31,6 +31,16 @@ impl<'a> Keyed<'a> {
             hash.finalize().iter().take(8).fold(0, |print, byte| print << 8 | u64::from(*byte));
         Self { key, print }
     }
+
+    /// A key whose message was read before.
+    pub(super) fn of(key: &'a [u8], print: u64) -> Self {
+        Self { key, print }
+    }
+
+    /// What tells the message from others.
+    pub(super) fn print(&self) -> u64 {
+        self.print
+    }
 }
 
 /// What is known of a key.

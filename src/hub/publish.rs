@@ -33,7 +33,7 @@ impl Channel {
             }
             // Before a shard may find out that one of them is too slow.
             let subscribers = self.subscribers.load(Relaxed);
-            let offset = self.next_offset(&mut state, message);
+            let offset = self.next_offset(&mut state, message, None);
             let message = self.outgoing(message);
             self.depart(message.frame().len(), state.shards);
             for inbox in hub.inboxes(state.shards) {
@@ -50,23 +50,27 @@ impl Channel {
     }
 
     /// The next offset, for `message`, which the history keeps if there is one.
-    fn next_offset(&self, state: &mut State, message: &Message) -> u64 {
+    fn next_offset(&self, state: &mut State, message: &Message, key: Option<&[u8]>) -> u64 {
+        debug_assert!(!self.commits, "what is to be committed gets its offset from the store");
         state.offset += 1;
         if let Some(history) = &mut state.history {
-            history.push(&self.config, state.offset, now_ms(), message.alone());
+            history.push(self.tail_config(), state.offset, now_ms(), message.alone());
+            if let Some(durable) = &self.durable {
+                durable.write(state.offset, message, key);
+            }
         }
         state.offset
     }
 
     /// A message is about to be told to these shards.
-    fn depart(&self, size: usize, shards: u64) {
+    pub(super) fn depart(&self, size: usize, shards: u64) {
         if let Some(hold) = self.hold() {
             hold.depart(size, shards.count_ones() as usize);
         }
     }
 
     /// The message as it goes to the shards.
-    fn outgoing<'a>(&self, message: &'a Message) -> Cow<'a, Message> {
+    pub(super) fn outgoing<'a>(&self, message: &'a Message) -> Cow<'a, Message> {
         match self.deflating.load(Relaxed) {
             0 => Cow::Borrowed(message),
             _ if message.shares() => Cow::Borrowed(message),
@@ -74,7 +78,7 @@ impl Channel {
         }
     }
 
-    fn item(self: &Arc<Self>, offset: u64, message: &Message) -> Item {
+    pub(super) fn item(self: &Arc<Self>, offset: u64, message: &Message) -> Item {
         Item::Publish { channel: Arc::clone(self), offset, message: message.clone() }
     }
 
@@ -91,6 +95,10 @@ impl Channel {
     /// at once. The results are those of [`Channel::publish_with`], in the order of the messages; one
     /// that fails does not keep the others back.
     pub fn publish_run(self: &Arc<Self>, hub: &Hub, run: &[Keyable<'_>]) -> Vec<Result<Published>> {
+        if self.commits {
+            let error = Error::new(ErrorKind::InvalidArgument, "the channel is to be committed to");
+            return run.iter().map(|_| Err(error.clone())).collect();
+        }
         // A whole message is read for its key: not under the lock.
         let keys: Vec<_> = run.iter().map(|(message, key)| self.keyed(*key, message)).collect();
         let now = Instant::now();
@@ -102,12 +110,12 @@ impl Channel {
                 return run.iter().map(|_| Err(deleted())).collect();
             }
             let subscribers = self.subscribers.load(Relaxed);
-            for ((message, _), key) in run.iter().zip(keys) {
+            for ((message, text), key) in run.iter().zip(keys) {
                 let offset = match key {
                     Err(error) => Err(error),
                     Ok(key) => match self.known(&mut state, key, now) {
                         Found::New => {
-                            let offset = self.next_offset(&mut state, message);
+                            let offset = self.next_offset(&mut state, message, *text);
                             placed.push((offset, self.outgoing(message)));
                             self.depart(message.frame().len(), state.shards);
                             if let Some(key) = key {
@@ -138,7 +146,11 @@ impl Channel {
         results
     }
 
-    fn keyed<'a>(&self, key: Option<&'a [u8]>, message: &Message) -> Result<Option<Keyed<'a>>> {
+    pub(super) fn keyed<'a>(
+        &self,
+        key: Option<&'a [u8]>,
+        message: &Message,
+    ) -> Result<Option<Keyed<'a>>> {
         let Some(key) = key else { return Ok(None) };
         let invalid = |text| Err(Error::new(ErrorKind::InvalidArgument, text));
         if !(1..=MAX_KEY).contains(&key.len()) {
@@ -151,7 +163,7 @@ impl Channel {
         Ok(Some(Keyed::new(key, message)))
     }
 
-    fn known(&self, state: &mut State, key: Option<Keyed<'_>>, now: Instant) -> Found {
+    pub(super) fn known(&self, state: &mut State, key: Option<Keyed<'_>>, now: Instant) -> Found {
         match (key, &mut state.keys) {
             (Some(key), Some(keys)) => keys.find(&self.config, key, now),
             _ => Found::New,
@@ -159,6 +171,6 @@ impl Channel {
     }
 }
 
-fn deleted() -> Error {
+pub(super) fn deleted() -> Error {
     Error::new(ErrorKind::ChannelNotFound, "Channel not found")
 }

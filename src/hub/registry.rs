@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::durable::{Durable, Outlet, inboxes};
 use super::expiry::{Expiry, Seen};
 use super::presence::Observers;
 use super::{Channel, ChannelConfig, Connection, Inbox, Interest, Namespaces, Observer};
+use crate::store::{ChannelState, Store};
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use crate::sync::{Arc, PoisonError, RwLock};
 use crate::wire::name;
@@ -26,6 +29,9 @@ pub struct Hub {
     pub(super) next_id: AtomicU64,
     pub(super) last_epoch: AtomicU64,
     pub(super) published: AtomicU64,
+    /// For commits, which come from the store's thread.
+    outlet: Arc<Outlet>,
+    store: OnceLock<Arc<Store>>,
     max_channels: AtomicUsize,
     namespaces: RwLock<Arc<Namespaces>>,
     pub(super) expiry: Expiry,
@@ -40,7 +46,10 @@ impl Hub {
     /// 0 is no limit.
     pub fn new(inboxes: Vec<Arc<Inbox>>, max_channels: usize) -> Self {
         debug_assert!(inboxes.len() <= 64);
+        let outlet = Outlet { inboxes: inboxes.clone().into(), published: AtomicU64::new(0) };
         Self {
+            outlet: Arc::new(outlet),
+            store: OnceLock::new(),
             channels: RwLock::default(),
             interest: RwLock::default(),
             inboxes: inboxes.into(),
@@ -93,20 +102,20 @@ impl Hub {
 
     /// The inboxes of the shards whose bits are set.
     pub(super) fn inboxes(&self, mask: u64) -> impl Iterator<Item = &Inbox> {
-        self.inboxes
-            .iter()
-            .enumerate()
-            .filter(move |(shard, _)| mask & (1 << shard) != 0)
-            .map(|(_, inbox)| &**inbox)
+        inboxes(&self.inboxes, mask)
     }
 
-    /// Whether some shard is so far behind that publishers should wait.
+    /// Whether some shard, or the store, is so far behind that publishers should wait.
     pub fn is_congested(&self) -> bool {
         self.inboxes.iter().any(|inbox| inbox.is_full())
+            || self.store.get().is_some_and(|store| store.is_full())
     }
 
-    /// Waits until no shard is behind. Never call it on a shard's thread.
+    /// Waits until nobody is behind. Never call it on a shard's thread, nor on the store's.
     pub fn wait_for_room(&self) {
+        if let Some(store) = self.store.get() {
+            store.wait_for_room();
+        }
         for inbox in &self.inboxes {
             inbox.wait_for_room();
         }
@@ -119,7 +128,65 @@ impl Hub {
 
     /// Publications since the start.
     pub fn published(&self) -> u64 {
-        self.published.load(Relaxed)
+        self.published.load(Relaxed) + self.outlet.published.load(Relaxed)
+    }
+
+    /// Takes the channels of a store over, and keeps durable channels there from now on. Before
+    /// anybody uses the hub. Error: `InvalidOption` for options that are not known; `Io`.
+    pub fn open_store(&self, store: Arc<Store>) -> Result<()> {
+        for ChannelState { channel, last, .. } in store.channels() {
+            let mut config = ChannelConfig::default();
+            let about = |error: Error| error.context(format!("channel '{}'", channel.name));
+            config.set_all(&channel.text).map_err(about)?;
+            // What was repaired without its catalogue has no options.
+            let level = config.level().unwrap_or(channel.level);
+            let durable = Durable::new(&store, channel.id, level, &config, &self.outlet);
+            let keys = durable.keys(&config).map_err(about)?;
+            let id = self.next_id.fetch_add(1, Relaxed);
+            let shards = self.inboxes.len();
+            let restored =
+                Channel::new(&channel.name, id, channel.epoch, shards, false, Arc::new(config))
+                    .durable(durable)
+                    .restored(channel.created_ms, last, keys)
+                    .observed_by(&self.observers);
+            let restored = Arc::new(restored);
+            self.last_epoch.fetch_max(channel.epoch, Relaxed);
+            self.channels
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(channel.name.as_str().into(), Arc::clone(&restored));
+            self.watch_emptiness(&restored);
+        }
+        let _ = self.store.set(store);
+        Ok(())
+    }
+
+    /// Writes what waits for the store and closes it.
+    pub fn close_store(&self) {
+        if let Some(store) = self.store.get() {
+            store.close();
+        }
+    }
+
+    /// A new channel's part in the store, if its options ask for one. What disappears with its last
+    /// member has none.
+    fn durable(
+        &self,
+        (name, epoch, ephemeral): (&str, u64, bool),
+        config: &ChannelConfig,
+    ) -> Result<Option<Durable>> {
+        let Some(level) = config.level().filter(|_| !ephemeral) else { return Ok(None) };
+        let Some(store) = self.store.get() else {
+            let text = format!(
+                "channel '{name}' has the option durability={}, and the server no option 'store'",
+                config.durability
+            );
+            return Err(Error::new(ErrorKind::InvalidOption, text));
+        };
+        if let Some(error) = store.failure() {
+            return Err(error);
+        }
+        Ok(Some(Durable::create(store, (name, epoch, level), config, &self.outlet)))
     }
 
     /// Channels now.
@@ -217,7 +284,11 @@ impl Hub {
         let id = self.next_id.fetch_add(1, Relaxed);
         let epoch = self.new_epoch();
         let shards = self.inboxes.len();
-        let channel = Channel::new(name, id, epoch, shards, ephemeral, config);
+        let durable = self.durable((name, epoch, ephemeral), &config)?;
+        let mut channel = Channel::new(name, id, epoch, shards, ephemeral, config);
+        if let Some(durable) = durable {
+            channel = channel.durable(durable);
+        }
         let channel = Arc::new(channel.observed_by(&self.observers));
         channels.insert(name.into(), Arc::clone(&channel));
         self.bring_in(&channel);

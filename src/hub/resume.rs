@@ -6,6 +6,7 @@
 use super::channel::State;
 use super::history::now_ms;
 use super::{Channel, Deleted, Publication, Range, Start, lock};
+use crate::Error;
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::wire::Position;
@@ -41,19 +42,27 @@ pub struct Extract {
 impl State {
     fn trim(&mut self, channel: &Channel) {
         if let Some(history) = &mut self.history {
-            history.trim(&channel.config, now_ms());
+            history.trim(channel.tail_config(), now_ms());
         }
     }
 
-    fn first(&self) -> u64 {
+    /// The oldest offset that is in memory.
+    fn first_in_memory(&self) -> u64 {
         self.history.as_ref().map_or(self.offset + 1, |history| history.first(self.offset))
+    }
+
+    /// The oldest offset that is kept.
+    fn first(&self, channel: &Channel) -> u64 {
+        let first = self.first_in_memory();
+        let durable = channel.durable.as_ref().and_then(|durable| durable.first());
+        durable.map_or(first, |durable| durable.min(first))
     }
 
     /// Whether everything behind `since` is there.
     fn holds(&self, channel: &Channel, since: Position) -> bool {
         since.epoch == channel.epoch
             && since.offset <= self.offset
-            && since.offset.saturating_add(1) >= self.first()
+            && since.offset.saturating_add(1) >= self.first(channel)
     }
 }
 
@@ -104,6 +113,14 @@ impl Channel {
         if !state.holds(self, after) {
             return Ok(Resume::Lost);
         }
+        if let Some(durable) = &self.durable
+            && after.offset + 1 < state.first_in_memory()
+        {
+            // What is there is bounded by what was handed to the shards: the store may be ahead.
+            let end = state.offset + 1;
+            drop(state);
+            return Ok(durable.behind(after.offset, end, max_bytes));
+        }
         let (page, last) = match &state.history {
             Some(history) => history.behind(after.offset, max_bytes),
             None => (Page::new(), true),
@@ -119,18 +136,34 @@ impl Channel {
         Ok(Resume::Live(page))
     }
 
-    /// Reads a part of the history. Holds the channel's lock for it: bound `range.limit`.
-    pub fn history(&self, range: &Range) -> Extract {
+    /// Reads a part of the history: bound `range.limit`. Holds the channel's lock for what is in
+    /// memory; what is on disk only is read without it. Error: `Io`, of the disk.
+    pub fn history(&self, range: &Range) -> Result<Extract, Error> {
         let mut state = lock(&self.state);
         state.trim(self);
+        let first = state.first(self);
+        let position = Position { epoch: self.epoch, offset: state.offset };
+        let in_memory = state.first_in_memory();
         let read = state.history.as_ref().map(|history| history.read(range));
-        let (publications, more) = read.unwrap_or_default();
-        Extract {
-            publications,
-            more,
-            position: Position { epoch: self.epoch, offset: state.offset },
-            first: state.first(),
+        let (mut publications, mut more) = read.unwrap_or_default();
+        drop(state);
+        if let Some(durable) = &self.durable
+            && first < in_memory
+        {
+            let from = range.after.map_or(first, |after| after.saturating_add(1)).max(first);
+            // A page is of the disk or of memory, so that it has no hole; more can be asked for.
+            if from < in_memory && (!range.backward || publications.is_empty()) {
+                (publications, more) = durable.read(range, position.offset)?;
+            } else if range.backward {
+                more |= from < in_memory;
+            }
         }
+        Ok(Extract { publications, more, position, first })
+    }
+
+    /// The options of the part of the history that is in memory.
+    pub(super) fn tail_config(&self) -> &super::ChannelConfig {
+        self.durable.as_ref().map_or(&self.config, |durable| durable.tail())
     }
 
     /// Lets go of what has become too old. Everything else that touches the history does so too.

@@ -207,6 +207,7 @@ pub(super) fn status(kind: ErrorKind) -> u16 {
         ErrorKind::Conflict => 409,
         ErrorKind::QueueFull => 507,
         ErrorKind::Timeout => 503,
+        ErrorKind::Io => 500,
         _ => 400,
     }
 }

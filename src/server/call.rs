@@ -7,7 +7,7 @@ use super::batch::{self, Batch};
 use super::dialect::presence::There;
 use super::promise::Promise;
 use super::query::Query;
-use super::service::{BatchDone, Done, MAX_HISTORY_PAGE, PublishOptions};
+use super::service::{BatchDone, Done, MAX_HISTORY_PAGE, PublishOptions, Report};
 use super::{ServerOptions, Service, admin, metrics, page};
 use crate::hub::Range;
 use crate::wire::http::{Framing, Handshake, Head, Route, route};
@@ -241,17 +241,17 @@ impl Call {
     ) -> Outcome {
         let answer = match self {
             Self::Publish(name, kind, asked) => {
-                return publish(service, &name, (kind, body), &asked, promise);
+                return publish(service, &name, (kind, body), &asked, promise, Answer::published);
             }
             Self::PublishText(name, text, asked) => {
                 let text = (MessageKind::Text, text.as_bytes());
-                return match publish(service, &name, text, &asked, promise) {
-                    // What the contract of a GET says, to the letter.
-                    Outcome::Now(answer) if asked.is_nothing() && !answer.is_error() => {
-                        Outcome::Now(Answer::broadcasted())
-                    }
-                    outcome => outcome,
+                // What the contract of a GET says, to the letter.
+                let plain = |report: crate::Result<Report>| match report {
+                    Ok(_) => Answer::broadcasted(),
+                    Err(error) => Answer::error(&error),
                 };
+                let answer = if asked.is_nothing() { plain } else { Answer::published };
+                return publish(service, &name, text, &asked, promise, answer);
             }
             Self::Batch(counts) => return publish_batch(service, body, counts, promise),
             other => other.answer(service, body),
@@ -315,6 +315,7 @@ fn publish(
     (kind, data): (MessageKind, &[u8]),
     asked: &Asked,
     promise: impl FnOnce() -> Promise,
+    answer: fn(crate::Result<Report>) -> Answer,
 ) -> Outcome {
     let found = service.check(kind, data).and_then(|()| service.find(name));
     let channel = match found {
@@ -328,10 +329,10 @@ fn publish(
     };
     let later = || -> Done {
         let promise = promise();
-        Box::new(move |report| promise.answer(Answer::published(report)))
+        Box::new(move |report| promise.answer(answer(report)))
     };
     match service.publish_asking(&channel, &Message::new(kind, data), options, later) {
-        Some(report) => Outcome::Now(Answer::published(report)),
+        Some(report) => Outcome::Now(answer(report)),
         None => Outcome::Later,
     }
 }

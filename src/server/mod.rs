@@ -26,6 +26,7 @@ mod service;
 mod shard;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ pub use service::{
 };
 
 use crate::hub::{Hub, Inbox};
+use crate::store::{self, Store};
 use crate::sync::thread::JoinHandle;
 use crate::{Error, ErrorKind, Result, thread};
 use grpc::Grpc;
@@ -66,8 +68,9 @@ impl Server {
     /// Binds, starts the shards, and returns once connections are accepted.
     ///
     /// Errors: `InvalidArgument` and `AddressInUse` for an address, `InvalidOption` for a thread
-    /// name with a NUL and for `grpc_listen` in a library without gRPC, `Io` when the system refuses
-    /// sockets or threads.
+    /// name with a NUL and for `grpc_listen` in a library without gRPC, `Exists` when another process
+    /// has the `store` open, `Io` when the system refuses sockets or threads, or the store is
+    /// damaged.
     pub fn start(options: ServerOptions) -> Result<Self> {
         Self::start_on(options, Listeners::default())
     }
@@ -236,6 +239,8 @@ impl Server {
             }
         }
         drop(threads);
+        // Whoever waits for a commit hears of it before the program's threads end.
+        self.service.hub().close_store();
         // The callbacks have been told of every end.
         self.service.delivery().stop();
         self.service.packets().stop();
@@ -280,6 +285,10 @@ impl Foundation {
             polls.push((poll, waker));
         }
         let hub = Hub::new(inboxes.clone(), options.max_channels);
+        if !options.store.is_empty() {
+            let store = Store::open(Path::new(&options.store), store::Options::default());
+            hub.open_store(Arc::new(store.map_err(|error| error.context("option 'store'"))?))?;
+        }
         let shards = options.shards;
         let service = Arc::new(Service::new(hub, options, shards));
         Ok(Self { service, control: Arc::new(Control::new()), asked, polls, inboxes })

@@ -34,6 +34,7 @@ pub struct ServerOptions {
     pub max_channels: usize,
     pub auto_create: bool,
     pub namespaces: String,
+    pub store: String,
     pub compression: bool,
     pub compress_min_bytes: usize,
     pub page: bool,
@@ -140,6 +141,12 @@ pub const OPTIONS: &[OptionSpec] = &[
     )
     .within("channels")
     .live(),
+    OptionSpec::text(
+        "store",
+        "",
+        "Folder of the durable channels, made if it is not there; without one, there are none.",
+    )
+    .within("channels"),
     OptionSpec::boolean(
         "compression",
         "true",
@@ -447,6 +454,7 @@ impl Default for ServerOptions {
             max_channels: 0,
             auto_create: false,
             namespaces: String::new(),
+            store: String::new(),
             compression: false,
             compress_min_bytes: 0,
             page: false,
@@ -532,6 +540,7 @@ impl ServerOptions {
             "max_channels" => Field::Size(&mut self.max_channels),
             "auto_create" => Field::Flag(&mut self.auto_create),
             "namespaces" => Field::Text(&mut self.namespaces),
+            "store" => Field::Text(&mut self.store),
             "compression" => Field::Flag(&mut self.compression),
             "compress_min_bytes" => Field::Size(&mut self.compress_min_bytes),
             "page" => Field::Flag(&mut self.page),

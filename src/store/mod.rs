@@ -236,6 +236,11 @@ impl Store {
         channels.into_iter().map(|channel| self.state_of(channel)).collect()
     }
 
+    /// The oldest offset that a channel keeps (`last + 1` if none) and its last, if it is there.
+    pub fn bounds(&self, id: u64) -> Option<(u64, u64)> {
+        lock(&self.shared.index).logs.get(&id).map(|log| (log.first, log.last))
+    }
+
     /// One channel, if it is there.
     pub fn channel(&self, id: u64) -> Option<ChannelState> {
         let channel = lock(&self.shared.channels).get(&id).cloned()?;

@@ -100,6 +100,8 @@ impl Writer {
 
     /// Works until the queue is closed and empty.
     pub fn run(mut self) {
+        // What waits for room, or for a commit, would wait for this thread.
+        crate::thread::never_waits();
         // Should the thread end by a defect, nobody is left waiting.
         let guard = Guard(Arc::clone(&self.shared));
         let mut commands = Vec::new();

@@ -4,7 +4,8 @@
 //!
 //! The tests run one after another, because they count what belongs to the whole process. They
 //! raise the soft limit of open files themselves; the hard one must be 4,096 or more
-//! (`ulimit -Hn`). `QYUN_SOAK_SECONDS` sets how long the soak lasts, 60 by default.
+//! (`ulimit -Hn`). `QYUN_SOAK_SECONDS` sets how long the soak lasts, 60 by default;
+//! `QYUN_KILL_ROUNDS` how often a server is killed, 20 by default, and `QYUN_KILL_BIN` which `qyun`.
 
 #![allow(missing_docs)]
 
@@ -12,6 +13,7 @@ mod churn;
 mod deflate;
 mod fanout;
 mod hostile;
+mod kill;
 mod kit;
 mod overload;
 mod process;

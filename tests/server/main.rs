@@ -12,6 +12,7 @@ mod contract;
 mod deflate;
 mod deflate_peers;
 mod drain;
+mod durable;
 mod endpoint;
 mod events;
 mod fanout;

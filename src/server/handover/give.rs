@@ -29,7 +29,7 @@ impl Server {
     /// Blocks for up to 30 s until the other process is ready, while everybody is served, and for up
     /// to 10 s when nobody is. Meanwhile nothing else may be asked of this server in this process.
     /// Errors: `InvalidArgument` when the program handles connections itself, whose part nobody can
-    /// take; `Closed` when the server is stopped; `Protocol` for another version of the format;
+    /// take, and for a server with a `store`; `Closed` when the server is stopped; `Protocol` for another version of the format;
     /// `Timeout`; `Io`.
     pub fn hand_over(&self, stream: UnixStream) -> Result<HandedOver> {
         let (mut from, mut to) = link::open(stream, PREPARATION)?;
@@ -114,6 +114,11 @@ impl Server {
             if endpoint.handler.dialect() == Dialect::Host {
                 return Err(hosted(&endpoint.path));
             }
+        }
+        if !self.service.options().store.is_empty() {
+            let text = "the server keeps channels in a store, which one process has open at a time: \
+                        stop this one and start the other";
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
         match self.service.packets().is_registered() || self.service.rpc().is_registered() {
             true => {

@@ -34,7 +34,7 @@ impl Server {
     /// When it fails, the other process serves on. Where it listens is taken over, too: `listen` and
     /// `grpc_listen` count only for what the other process does not have.
     ///
-    /// Blocks for up to 40 s. Errors: those of [`Server::start`]; `Refused` with the other one's
+    /// Blocks for up to 40 s. Errors: those of [`Server::start`]; `InvalidOption` for a `store`; `Refused` with the other one's
     /// reason; `Protocol`, `Timeout` and `Io` when they do not understand each other.
     pub fn take_over(options: ServerOptions, stream: UnixStream) -> Result<(Self, TakenOver)> {
         let (mut from, to) = link::open(stream, PREPARATION)?;
@@ -53,6 +53,11 @@ impl Server {
         from: &mut Incoming,
         to: &Outgoing,
     ) -> Result<(Self, TakenOver)> {
+        if !options.store.is_empty() {
+            let text =
+                "a server with the option 'store' takes nothing over: its channels are its own";
+            return Err(Error::new(ErrorKind::InvalidOption, text));
+        }
         let other = agree(from, to)?;
         let foundation = Foundation::lay(options)?;
         to.send(kind::READY, &[], &[])?;

@@ -153,6 +153,12 @@ impl Service {
                         may wait in an inline callback";
             return Err(Error::new(ErrorKind::WouldDeadlock, text));
         }
+        let commits = |name: &str| self.hub.get(name).is_some_and(|channel| channel.commits());
+        if thread::must_not_wait()
+            && let Some(message) = batch.iter().find(|message| commits(message.channel))
+        {
+            return Err(super::durable::would_wait(message.channel));
+        }
         let (tell, told) = mpsc::sync_channel(1);
         self.publish_batch_then(batch, Box::new(move |reports| drop(tell.send(reports))))?;
         waiting_for_peer(&self.delivery, || told.recv()).map_err(|_| stopped())

@@ -3,6 +3,7 @@
 
 mod batch;
 mod connections;
+mod durable;
 mod endpoints;
 mod held;
 mod publish;
@@ -176,8 +177,8 @@ impl Service {
     }
 
     /// A part of a channel's history. Holds the channel up while it is copied together: at most
-    /// [`MAX_HISTORY_PAGE`] publications. Errors: `ChannelNotFound`; `InvalidArgument` for a range
-    /// of none or more than that.
+    /// [`MAX_HISTORY_PAGE`] publications. Reads the disk where memory ends. Errors:
+    /// `ChannelNotFound`; `InvalidArgument` for a range of none or more than that; `Io`.
     pub fn history(&self, name: &str, range: &Range) -> Result<Extract> {
         if !(1..=MAX_HISTORY_PAGE).contains(&range.limit) {
             let text = format!(
@@ -186,7 +187,7 @@ impl Service {
             );
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
-        self.hub.get(name).map(|channel| channel.history(range)).ok_or_else(not_found)
+        self.hub.get(name).ok_or_else(not_found)?.history(range)
     }
 
     /// Deletes a channel; its listeners are closed after the last message before the deletion.
@@ -221,9 +222,11 @@ impl Service {
 
     /// Broadcasts a message. Waits only while a shard is behind by `inbox_bytes`; a slow subscriber
     /// is waited for only if the channel's option `overload` is `hold`, at most twice its `hold_ms`.
+    /// In a durable channel it waits until the message is kept as the channel's `durability` says.
     /// Errors: `ChannelNotFound`, `TooLarge`, `InvalidUtf8` of a text, `Closed` once the server is
     /// stopped; `Timeout` when it was held too long, `QueueFull` where nothing may wait or too much
-    /// does: then nothing was published.
+    /// does: then nothing was published. Of a durable channel also `Io`, and `WouldDeadlock` where
+    /// nothing may wait, as in an inline callback.
     pub fn publish(&self, channel: &str, kind: MessageKind, payload: &[u8]) -> Result<Published> {
         if self.stopped.load(Relaxed) {
             return Err(Error::new(ErrorKind::Closed, "the server is stopped"));
@@ -232,12 +235,15 @@ impl Service {
         let channel = self.find(channel)?;
         let message = Message::new(kind, payload);
         if thread::must_not_wait() {
-            return self.publish_to(&channel, &message);
+            return match channel.commits() {
+                false => self.publish_to(&channel, &message),
+                true => Err(durable::would_wait(channel.name())),
+            };
         }
         self.hub.wait_for_room();
         match channel.hold() {
-            None => self.publish_at_once(&channel, &message),
-            Some(_) => self.publish_waiting(&channel, &message).map(|report| report.published),
+            None if !channel.commits() => self.publish_at_once(&channel, &message),
+            _ => self.publish_waiting(&channel, &message).map(|report| report.published),
         }
     }
 

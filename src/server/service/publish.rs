@@ -56,14 +56,14 @@ impl Report {
 pub type Done = Box<dyn FnOnce(Result<Report>) + Send>;
 
 /// Where the counts of a message go: filled once it is published.
-type Wanted = Arc<Mutex<Option<(Published, Done)>>>;
+pub(super) type Wanted = Arc<Mutex<Option<(Published, Done)>>>;
 
 /// A message as it is published with where its counts go, and its key.
 type Prepared<'a> = Result<((Message, Option<Wanted>), Option<&'a [u8]>)>;
 
 /// A message as it is published, and where its counts go if they are asked for. Error:
 /// `InvalidArgument` for what it is the latest value of.
-fn outgoing(
+pub(super) fn outgoing(
     channel: &Channel,
     message: &Message,
     options: &PublishOptions<'_>,
@@ -131,7 +131,8 @@ impl Service {
         options: PublishOptions<'_>,
         later: impl FnOnce() -> Done,
     ) -> Option<Result<Report>> {
-        if options.key.is_none() && options.conflate.is_none() && !options.counts {
+        let plain = options.key.is_none() && options.conflate.is_none() && !options.counts;
+        if plain && !channel.commits() {
             let published = self.publish_at_once(channel, message);
             return Some(published.map(|published| Report { published, counts: None }));
         }
@@ -165,6 +166,9 @@ impl Service {
         run: &[(Message, PublishOptions<'_>)],
         mut later: impl FnMut(usize) -> Done,
     ) -> Vec<Option<Result<Report>>> {
+        if channel.commits() {
+            return self.commit_run_asking(channel, run, later);
+        }
         // With the counts that are wanted. A tally cannot end while its message is held here.
         let prepared: Vec<_> = run
             .iter()
@@ -214,6 +218,9 @@ impl Service {
             let text = "the counts of a publication are waited for, and nothing may wait in an \
                         inline callback: publish without them";
             return Err(Error::new(ErrorKind::WouldDeadlock, text));
+        }
+        if thread::must_not_wait() && self.hub.get(channel).is_some_and(|one| one.commits()) {
+            return Err(super::durable::would_wait(channel));
         }
         let patience = match thread::must_not_wait() {
             true => Patience::None,

@@ -265,12 +265,16 @@ impl Shard {
         match Plan::of(head) {
             Plan::SendInPath { name, message } if head.has_no_body() => {
                 match self.send_in_path(name, message) {
+                    Ok(true) => self.answer_broadcasted(token, reply),
+                    Ok(false) => {
+                        let call = Call::send_in_path(name, message);
+                        return self.start_body(token, head, call, reply);
+                    }
                     // Its publishers wait.
                     Err(error) if error.kind() == ErrorKind::QueueFull => {
                         let call = Call::send_in_path(name, message);
                         return self.start_body(token, head, call, reply);
                     }
-                    Ok(()) => self.answer_broadcasted(token, reply),
                     Err(error) => self.answer(token, &Answer::error(&error), reply),
                 }
             }
@@ -407,8 +411,8 @@ impl Shard {
         Next::Request
     }
 
-    /// The hot request.
-    fn send_in_path(&mut self, name: &str, message: &str) -> Result<(), Error> {
+    /// The hot request. False, and nothing is done, if its answer will come later.
+    fn send_in_path(&mut self, name: &str, message: &str) -> Result<bool, Error> {
         let text = percent::decode(message)?;
         let limit = self.options.max_url_message_bytes;
         if text.len() > limit {
@@ -420,16 +424,22 @@ impl Shard {
         }
         let message = Message::new(MessageKind::Text, text.as_bytes());
         if let Some(channel) = self.cache.get(name) {
+            if channel.commits() {
+                return Ok(false);
+            }
             match self.service.publish_to(channel, &message) {
-                Ok(_) => return Ok(()),
+                Ok(_) => return Ok(true),
                 Err(error) if error.kind() == ErrorKind::QueueFull => return Err(error),
                 Err(_) => self.cache.remove(name),
             };
         }
         let channel = self.service.find(&percent::decode(name)?)?;
+        if channel.commits() {
+            return Ok(false);
+        }
         self.service.publish_to(&channel, &message)?;
         self.remember(name, channel);
-        Ok(())
+        Ok(true)
     }
 
     fn remember(&mut self, name: &str, channel: Arc<Channel>) {

@@ -158,7 +158,7 @@ impl Shard {
             Ok(channel) => channel,
             Err(error) => return Some(Err(error)),
         };
-        if channel.hold().is_some() {
+        if channel.hold().is_some() || channel.commits() {
             let publication = Publication { kind, data, key: None, counts: false };
             return self.stream_publish_with(token, request, &publication);
         }
@@ -218,6 +218,8 @@ struct Teller {
 impl Teller {
     fn tell(&mut self, channel: u64, report: crate::Result<Report>) {
         match report {
+            // Nobody asked for a reply.
+            Ok(_) if self.id == 0 => self.told = true,
             Ok(report) => self.send(&reply_of(channel, &report)),
             Err(error) => self.send(&failure(self.id, &error, &error.to_string())),
         }

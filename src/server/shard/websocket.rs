@@ -7,10 +7,10 @@ use std::sync::Arc;
 use super::conn::{AfterFlush, Conn, HalfRead, Lane};
 use super::ledger::Pace;
 use super::{Shard, gauges_of, stream};
-use crate::hub::Gauges;
+use crate::hub::{Channel, Gauges};
 use crate::server::dialect::Closure;
 use crate::server::limits::Limit;
-use crate::server::service::{Done, Patience, PublishOptions};
+use crate::server::service::{Done, Patience, PublishOptions, Report};
 use crate::wire::websocket::{Decoder, Event, Fault, Limits, Message, close_frame, pong_frame};
 use crate::wire::{MessageKind, close};
 
@@ -305,12 +305,15 @@ impl Shard {
             Some(Lane::Sender(channel)) => {
                 let message = Message::new(kind, data);
                 let published = match channel.hold() {
-                    None => self.service.publish_to(channel, &message).map(drop),
+                    None if !channel.commits() => {
+                        self.service.publish_to(channel, &message).map(drop)
+                    }
                     // Nobody is told what becomes of it: it waits for as long as it takes. The
                     // connection is not read meanwhile.
-                    Some(_) => {
+                    _ => {
                         let (options, patience) = (PublishOptions::default(), Patience::Endless);
-                        let later = || -> Done { Box::new(drop) };
+                        let name = Arc::clone(channel);
+                        let later = || -> Done { Box::new(move |told| lost(&name, told)) };
                         let report = self
                             .service
                             .publish_patiently(channel, &message, options, patience, later);
@@ -396,5 +399,12 @@ impl Shard {
         if let Some(conn) = self.conns.get_mut(token) {
             conn.lane = Lane::Sender(channel);
         }
+    }
+}
+
+/// A message whose publisher is told nothing was not published.
+fn lost(channel: &Channel, told: crate::Result<Report>) {
+    if let Err(error) = told {
+        log::warn!(target: "qyun::server", "a message to '{}' is lost: {error}", channel.name());
     }
 }
