@@ -12,7 +12,7 @@ use super::{
     Account, Attendance, ChannelConfig, Connection, Deliveries, Hold, Hub, Item, Overload, lock,
 };
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use crate::sync::{Arc, LazyLock, Mutex, OnceLock};
+use crate::sync::{Arc, LazyLock, Mutex};
 use crate::wire::Position;
 use crate::wire::websocket::Message;
 
@@ -88,11 +88,8 @@ pub struct Channel {
     touched: AtomicBool,
     /// Subscribers that agreed on compression.
     pub(super) deflating: AtomicU32,
-    /// For each shard, where it keeps its subscribers of this channel. A shard reads and writes
-    /// its own entry only: the array saves it a lookup per message.
-    slots: Box<[AtomicU32]>,
-    /// For each shard that ever had a subscriber, what became of the messages there.
-    accounts: Box<[OnceLock<Box<Account>>]>,
+    /// What each shard keeps here.
+    corners: Box<[Corner]>,
     /// Present if its publishers wait for its subscribers.
     hold: Option<Box<Hold>>,
 }
@@ -112,6 +109,23 @@ pub(super) struct State {
     pub(super) keys: Option<Box<Keys>>,
     /// Present once something was published under a key and is to be committed.
     pub(super) committing: Option<Box<Committing>>,
+}
+
+/// What a shard keeps with a channel; it alone writes. One allocation for all: the place of the
+/// subscribers and the first counts are read and written with every message.
+#[derive(Debug)]
+#[repr(C)]
+struct Corner {
+    /// Where the shard keeps its subscribers of this channel: saves it a lookup per message.
+    slot: AtomicU32,
+    /// What became of the messages there.
+    account: Account,
+}
+
+impl Default for Corner {
+    fn default() -> Self {
+        Self { slot: AtomicU32::new(NO_SLOT), account: Account::default() }
+    }
 }
 
 /// The connections that are members, by serial, and what their shards have not heard yet.
@@ -206,8 +220,7 @@ impl Channel {
             subscribers: AtomicU64::new(0),
             touched: AtomicBool::new(false),
             deflating: AtomicU32::new(0),
-            slots: (0..shards).map(|_| AtomicU32::new(NO_SLOT)).collect(),
-            accounts: (0..shards).map(|_| OnceLock::new()).collect(),
+            corners: (0..shards).map(|_| Corner::default()).collect(),
             hold,
         }
     }
@@ -270,7 +283,7 @@ impl Channel {
     /// What became of its messages so far. Each count is exact, all together not from one instant.
     pub fn deliveries(&self) -> Deliveries {
         let mut sum = Deliveries::default();
-        self.accounts.iter().filter_map(OnceLock::get).for_each(|account| account.add_to(&mut sum));
+        self.corners.iter().for_each(|corner| corner.account.add_to(&mut sum));
         sum.held = self.hold().map_or(0, Hold::held);
         sum
     }
@@ -283,10 +296,7 @@ impl Channel {
     /// Where `shard` enters what becomes of the messages there. It alone writes.
     pub fn account(&self, shard: usize) -> &Account {
         static NOWHERE: LazyLock<Account> = LazyLock::new(Account::default);
-        match self.accounts.get(shard) {
-            Some(account) => account.get_or_init(Box::default),
-            None => &NOWHERE,
-        }
+        self.corners.get(shard).map_or(&NOWHERE, |corner| &corner.account)
     }
 
     /// The same with its options.
@@ -723,12 +733,12 @@ impl Channel {
 
     /// Where `shard` keeps its subscribers of this channel, or [`NO_SLOT`].
     pub fn slot(&self, shard: usize) -> u32 {
-        self.slots.get(shard).map_or(NO_SLOT, |slot| slot.load(Relaxed))
+        self.corners.get(shard).map_or(NO_SLOT, |corner| corner.slot.load(Relaxed))
     }
 
     /// Remembers where `shard` keeps them.
     pub fn set_slot(&self, shard: usize, to: u32) {
-        if let Some(slot) = self.slots.get(shard) {
+        if let Some(Corner { slot, .. }) = self.corners.get(shard) {
             slot.store(to, Relaxed);
         }
     }

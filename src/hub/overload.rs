@@ -47,6 +47,7 @@ impl Overload {
 /// steps of that shard, `due` is the sum of `written`, `queued`, `dropped_oldest`, `dropped_newest`,
 /// `conflated` and `lost`.
 #[derive(Debug, Default)]
+#[repr(C)]
 #[allow(missing_docs)]
 pub struct Account {
     pub due: AtomicU64,
