@@ -16,6 +16,7 @@
 #   make chaos CHAOS=10000        so many random disconnections; every client's log is judged (root)
 #   make guarantees-check         that every sentence of GUARANTEES.md names a test that exists
 #   make fuzz                     the fuzz targets, ten seconds each (FUZZ="--seconds N --target T")
+#   make sanitize                 Miri and ThreadSanitizer, where the machine has what they need
 #   make clean
 
 PREFIX     ?= /usr/local
@@ -47,7 +48,7 @@ SUBSTITUTE = sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@BINDIR@|$(BINDIR)|g' -e 's|@
 VENV    := $(abspath target/venv)
 
 .PHONY: all demo check bench install uninstall stage native-check native-memcheck cpp-check \
-	python-check readme-check peers-check chaos guarantees-check fuzz venv clean
+	python-check readme-check peers-check chaos guarantees-check fuzz sanitize venv clean
 
 all:
 	$(CARGO) build --locked $(if $(filter release,$(PROFILE)),--release)
@@ -125,6 +126,9 @@ guarantees-check:
 
 fuzz:
 	fuzz/run.py $(FUZZ)
+
+sanitize:
+	.ci/sanitize
 
 demo:
 	.ci/setup build

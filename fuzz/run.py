@@ -12,6 +12,7 @@ smallest inputs that together reach what all of it reaches are written back to t
 import argparse
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ BINARIES = HERE / "target" / TRIPLE / "release"
 # Longer inputs than this reach nothing that shorter ones do not, and cost time.
 MAX_LEN = {"http_head": 4096, "ws_frames": 4096, "ws_deflate": 4096, "server": 2048}
 # Seeds of a target are text in one file, of at most so many bytes.
-MAX_SEEDS = 40_000
+MAX_SEEDS = 30_000
 ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 
 
@@ -94,9 +95,8 @@ def fuzz(target, seconds):
 def merge(target):
     corpus = HERE / "corpus" / target
     merged = HERE / "corpus" / f"{target}.merged"
-    merged.mkdir(exist_ok=True)
-    for path in merged.iterdir():
-        path.unlink()
+    shutil.rmtree(merged, ignore_errors=True)
+    merged.mkdir()
     command = [str(BINARIES / target), "-set_cover_merge=1", str(merged), str(corpus),
                f"-max_len={MAX_LEN.get(target, 1024)}"]
     subprocess.run(command, check=True, capture_output=True)
@@ -109,7 +109,7 @@ def merge(target):
             break
         if seed not in kept:
             kept.append(seed)
-        path.unlink()
+    shutil.rmtree(merged)
     (HERE / "seeds" / f"{target}.txt").write_text("".join(escape(seed) + "\n" for seed in kept), "ascii")
 
 

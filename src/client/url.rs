@@ -1,6 +1,9 @@
 //! The URL of one WebSocket: host, path and query, parsed once.
 
 use std::fmt;
+use std::str::FromStr;
+
+use tokio_tungstenite::tungstenite::http::uri::PathAndQuery;
 
 use super::host::{Host, split_scheme};
 use crate::{Error, ErrorKind, Result};
@@ -51,6 +54,9 @@ impl Url {
             true => path.to_owned(),
             false => format!("/{path}"),
         };
+        if PathAndQuery::from_str(&path).is_err() {
+            return Err(refuse("has a character in the path that must be percent-encoded".into()));
+        }
         Ok(Self { host, path })
     }
 }
@@ -81,7 +87,9 @@ mod tests {
 
     #[test]
     fn a_bad_url_is_refused_by_name() {
-        for bad in ["", "ws://", "ftp://a/", "ws://a/ b", "ws://a/é", "ws://a/x#y", "ws:///x"] {
+        for bad in
+            ["", "ws://", "ftp://a/", "ws://a/ b", "ws://a/é", "ws://a/x#y", "ws:///x", "ws://a/`"]
+        {
             let error = Url::parse(bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidUrl, "{bad:?}");
         }
