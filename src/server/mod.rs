@@ -35,8 +35,8 @@ pub use listen::Listeners;
 pub use options::{OPTIONS, Secret, ServerOptions};
 pub use process::Process;
 pub use service::{
-    BatchDone, BatchMessage, Done, PresenceCallback, PublishOptions, Report, Reports, Service,
-    Stats,
+    BatchDone, BatchMessage, Done, MAX_HISTORY_PAGE, PresenceCallback, PublishOptions, Report,
+    Reports, Service, Stats,
 };
 
 use crate::hub::{Hub, Inbox};

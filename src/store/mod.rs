@@ -4,7 +4,7 @@
 //! because what an acknowledgement costs is the `fdatasync`, and a shared log needs one for all
 //! channels that published meanwhile. One thread writes: it takes everything that waits, writes it
 //! at once, syncs if anything in it asked for that, and then says so, in order. The
-//! [catalogue](catalogue) beside the log says which channels and segments there are.
+//! catalogue beside the log says which channels and segments there are.
 //!
 //! What is promised:
 //!
