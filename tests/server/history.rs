@@ -222,7 +222,9 @@ fn a_session_recovers_and_reads_history() {
 /// A reader that takes nothing for a while: what it missed is more than its queue may hold.
 #[test]
 fn what_was_missed_may_be_more_than_a_queue_holds() {
-    let (server, epoch) = kept(&[("queue_bytes", "4096"), ("shards", "1")]);
+    // The sockets answer no pings while they are not read.
+    let options = [("queue_bytes", "4096"), ("shards", "1"), ("ping_interval_ms", "0")];
+    let (server, epoch) = kept(&options);
     let body = "x".repeat(10_000);
     for n in 1..=900 {
         let text = format!("{n} {body}");
