@@ -124,13 +124,13 @@ fn a_deleted_channel_leaves_nothing() {
 
 /// Waits until the segments take no more than this.
 fn until_small(store: &Store, disk: &Simulated, bytes: usize) {
-    for _ in 0..100_000 {
+    for _ in 0..60_000 {
         wait(|done| store.sync(done)).unwrap();
         let sizes = disk.files(".log");
         if sizes.iter().map(|name| disk.bytes(name).len()).sum::<usize>() <= bytes {
             return;
         }
-        std::thread::yield_now();
+        std::thread::sleep(std::time::Duration::from_millis(1));
     }
     panic!("{:?}", disk.files(".log"));
 }
