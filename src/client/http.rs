@@ -17,7 +17,7 @@ use ureq::{Agent, Timeout};
 use super::host::Host;
 use super::transport::{Connect, LateResolver, take_unsent};
 use super::{ClientOptions, History, history, tls};
-use crate::hub::{ChannelInfo, Range};
+use crate::hub::{ChannelInfo, Range, Slow};
 use crate::wire::{MessageKind, Position, name, percent};
 use crate::{Error, ErrorKind, Result};
 
@@ -223,6 +223,20 @@ impl Http {
                 return Ok(all);
             }
         }
+    }
+
+    /// The connections of the server that are slowest by `rank` (`queued`, `messages`, `age` or
+    /// `dropped`), at most `limit` of them (1 to 1,000), the slowest first; `token` is the admin API's,
+    /// or empty. Errors: those of every call; `InvalidArgument` for what the server does not take.
+    pub fn top(&self, rank: &str, limit: u64, token: &str) -> Result<Vec<Slow>> {
+        #[derive(serde::Deserialize, Default)]
+        struct Top {
+            connections: Option<Vec<Slow>>,
+        }
+        let path = format!("/api/v1/top?by={rank}&limit={limit}");
+        let request = Request { token, ..self.request(Method::GET, &path) };
+        let top: Top = self.call(&request, |_, _| None)?;
+        top.connections.ok_or_else(|| unexpected("connections"))
     }
 
     /// Closes every connection, also under calls that wait on them; further calls fail.

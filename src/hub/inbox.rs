@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::{Channel, Connection, PresenceEvent, lock};
+use super::{Channel, Connection, PresenceEvent, Survey, lock};
 use crate::sync::atomic::{
     AtomicBool, AtomicUsize,
     Ordering::{Relaxed, SeqCst},
@@ -85,6 +85,8 @@ pub enum Item {
     },
     /// The answer to a request that waited for it.
     Answer(Box<Late>),
+    /// Somebody asks which connections are slowest.
+    Survey(Arc<Survey>),
 }
 
 impl Item {

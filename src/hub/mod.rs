@@ -28,6 +28,7 @@ mod presence;
 mod publish;
 mod registry;
 mod resume;
+mod survey;
 mod wildcard;
 
 pub use channel::{Channel, ChannelInfo, Deleted, NO_SLOT, Published, Start, Wish};
@@ -49,6 +50,7 @@ pub use presence::{Attendance, Attendee, Change, Observer, PresenceEvent};
 pub use publish::Keyable;
 pub use registry::Hub;
 pub use resume::{Extract, Page, Resume};
+pub use survey::{Rank, Slow, Survey};
 pub use wildcard::{Beyond, MAX_SCAN, MAX_SEGMENTS};
 
 /// Locks `mutex`. No code that holds one of the hub's locks can panic halfway through a change, so

@@ -8,7 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::durable::{Durable, Outlet, inboxes};
 use super::expiry::{Expiry, Seen};
 use super::presence::Observers;
-use super::{Channel, ChannelConfig, Connection, Inbox, Interest, Namespaces, Observer};
+use super::{
+    Channel, ChannelConfig, Connection, Inbox, Interest, Item, Namespaces, Observer, Survey,
+};
 use crate::store::{ChannelState, Store};
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use crate::sync::{Arc, PoisonError, RwLock};
@@ -98,6 +100,14 @@ impl Hub {
     /// Which channels are created with which options.
     pub fn namespaces(&self) -> Arc<Namespaces> {
         Arc::clone(&self.namespaces.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Asks every shard. Its answers come when they have all looked.
+    pub fn survey(&self, survey: &Arc<Survey>) {
+        for inbox in &self.inboxes {
+            inbox.push(Item::Survey(Arc::clone(survey)));
+            inbox.notify();
+        }
     }
 
     /// The inboxes of the shards whose bits are set.

@@ -9,7 +9,7 @@ use super::promise::Promise;
 use super::query::Query;
 use super::service::{BatchDone, Done, MAX_HISTORY_PAGE, PublishOptions, Report};
 use super::{ServerOptions, Service, admin, metrics, page};
-use crate::hub::Range;
+use crate::hub::{Range, Rank, Survey};
 use crate::wire::http::{Framing, Handshake, Head, Route, route};
 use crate::wire::websocket::Message;
 use crate::wire::{MessageKind, Position, meta, percent};
@@ -57,6 +57,8 @@ pub(super) enum Call {
     /// A file of the page.
     Page(&'static page::File),
     Admin(admin::Operation),
+    /// The slowest connections.
+    Top(Rank, usize),
     /// The answer is known already; the body, if any, is read and ignored.
     Refuse(Answer),
 }
@@ -253,6 +255,14 @@ impl Call {
                 let answer = if asked.is_nothing() { plain } else { Answer::published };
                 return publish(service, &name, text, &asked, promise, answer);
             }
+            Self::Top(rank, limit) => {
+                let promise = promise();
+                service.hub().survey(&Survey::new(rank, limit, move |slow| {
+                    let message = format!("{} connections", slow.len());
+                    promise.answer(Answer::success(&message, json!({ "connections": slow })));
+                }));
+                return Outcome::Later;
+            }
             Self::Batch(counts) => return publish_batch(service, body, counts, promise),
             other => other.answer(service, body),
         };
@@ -269,7 +279,7 @@ impl Call {
             Self::Delete(name) => service
                 .delete_channel(&name)
                 .map(|()| Answer::success(&format!("Channel '{name}' deleted"), json!(null))),
-            Self::Publish(..) | Self::PublishText(..) | Self::Batch(_) => {
+            Self::Publish(..) | Self::PublishText(..) | Self::Batch(_) | Self::Top(..) => {
                 return Answer::broadcasted();
             }
             Self::Info(name) => service

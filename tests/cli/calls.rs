@@ -80,3 +80,14 @@ fn no_server_is_code_3_and_a_silent_one_is_code_6() {
         run(&args).ends_with(6);
     }
 }
+
+#[test]
+fn top_tells_the_slowest_connections_once() {
+    let server = Server::with(&["--create", "a"]);
+    let table = server.run(&["top", "--once"]).ends_with(0);
+    assert!(table.text().starts_with("queued bytes"), "{}", table.text());
+    assert_eq!(table.text().lines().count(), 1);
+    let json = server.run(&["top", "--once", "--json", "--by", "dropped"]).ends_with(0);
+    assert!(json.text().contains("\"connections\":[]"), "{}", json.text());
+    server.run(&["top", "--once", "--by", "colour"]).ends_with(2);
+}

@@ -497,3 +497,63 @@ fn a_publisher_that_waits_too_long_is_told_and_nothing_was_published() {
     assert_eq!(slow.message().payload, b"next");
     assert_eq!(service.channel("test").unwrap().offset, published + 1);
 }
+
+#[test]
+fn slow_subscribers_are_ranked() {
+    let server = quiet(&[("queue_bytes", "65536"), ("shards", "2")]);
+    let service = server.service();
+    service.create_channel_with("test", config("overload=drop_oldest")).unwrap();
+    let mut quick = Raw::websocket(server.local_addr(), "/channel/listen/test");
+    let mut admin = Raw::connect(server.local_addr());
+    let mut top = |query: &str| -> serde_json::Value {
+        let target = format!("/api/v1/top?{query}");
+        admin.send(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        let answer = admin.answer();
+        assert_eq!(answer.status, 200, "{answer:?}");
+        serde_json::from_str(&answer.body).unwrap()
+    };
+    assert_eq!(top("")["connections"], serde_json::json!([]));
+    let mut slow = narrow(&server, "/channel/listen/test");
+    let mut session = narrow(&server, "/ws");
+    session.message();
+    let request = r#"{"id":1,"type":"request","action":"subscribe","payload":{"channel":"test"}}"#;
+    session.send_frame(0x81, request.as_bytes());
+    session.message();
+    let mut published = 0;
+    let list = |value: &serde_json::Value| value["connections"].as_array().unwrap().clone();
+    while list(&top("by=dropped")).len() < 2 {
+        for _ in 0..16 {
+            service.publish("test", MessageKind::Binary, &numbered(published)).unwrap();
+            assert_eq!(number(&quick.message().payload), published);
+            published += 1;
+        }
+        settled(service, "test", published * 3);
+    }
+    let socket = |one: &serde_json::Value| (one["shard"].as_u64(), one["socket"].as_u64());
+    for by in ["queued", "messages", "age", "dropped"] {
+        let all = list(&top(&format!("by={by}")));
+        let key = match by {
+            "queued" => "queued_bytes",
+            "messages" => "queued_messages",
+            "age" => "oldest_ms",
+            _ => "dropped",
+        };
+        assert_eq!(all.len(), 2, "{by}: {all:?}");
+        assert!(all.is_sorted_by_key(|one| std::cmp::Reverse(one[key].as_u64())), "{by}: {all:?}");
+        assert!(all.iter().all(|one| one["channels"] == serde_json::json!(["test"])));
+        let first = list(&top(&format!("by={by}&limit=1")));
+        assert_eq!((first.len(), first.first().map(socket)), (1, all.first().map(socket)), "{by}");
+    }
+    let all = list(&top("by=dropped"));
+    let dropped: u64 = all.iter().map(|one| one["dropped"].as_u64().unwrap()).sum();
+    let deliveries = settled(service, "test", published * 3);
+    assert_eq!(dropped, deliveries.dropped_oldest);
+    let waiting = list(&top("by=messages"));
+    let waiting: u64 = waiting.iter().map(|one| one["queued_messages"].as_u64().unwrap()).sum();
+    assert_eq!(waiting, deliveries.queued);
+    admin.send("GET /api/v1/top?by=colour HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert_eq!(admin.answer().status, 400);
+    let name = slow.stream.local_addr().unwrap().to_string();
+    assert!(all.iter().any(|one| one["remote"] == name.as_str() && one["dialect"] == "listener"));
+    read_to(&mut slow, published - 1);
+}

@@ -22,6 +22,7 @@ mod stdin;
 mod store;
 mod succession;
 mod systemd;
+mod top;
 
 use std::process::ExitCode;
 
@@ -78,6 +79,7 @@ enum Command {
     History(history::Args),
     Channels(channels::List),
     Info(channels::Info),
+    Top(top::Args),
     Bench(bench::Args),
     Store(store::Args),
     Options(settings::Args),
@@ -118,6 +120,7 @@ impl Command {
             Self::History(args) => args.remote.json,
             Self::Channels(args) => args.remote.json,
             Self::Info(args) => args.remote.json,
+            Self::Top(args) => args.remote.json,
             Self::Bench(args) => args.json,
             Self::Store(args) => args.json(),
             Self::Options(args) => args.json,
@@ -142,6 +145,7 @@ impl Command {
             Self::History(args) => args.run(),
             Self::Channels(args) => args.run(),
             Self::Info(args) => args.run(),
+            Self::Top(args) => args.run(),
             Self::Bench(args) => args.run(),
             Self::Store(args) => args.run(),
             Self::Options(args) => args.run(),

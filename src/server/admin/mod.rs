@@ -12,7 +12,7 @@ use super::Service;
 use super::answer::Answer;
 use super::call::{Asked, Call, kind_of};
 use super::query::{Query, refusal};
-use crate::hub::Filter;
+use crate::hub::{Filter, Rank};
 use crate::wire::http::{Head, Route, route};
 use crate::wire::{Dialect, percent};
 
@@ -24,6 +24,8 @@ const CLOSE_REASON: &str = "closed by an administrator";
 /// Connections or users in one page of a listing, unless asked for.
 const PAGE: usize = 100;
 const MAX_PAGE: usize = 1000;
+/// Connections in a ranking, unless asked for.
+const TOP: usize = 20;
 
 /// What a request below `/api/v1/` from `peer` asks for.
 pub(super) fn call(service: &Service, head: &Head<'_>, peer: Option<SocketAddr>) -> Call {
@@ -45,6 +47,13 @@ fn find(head: &Head<'_>, rest: &str) -> Result<Call, Answer> {
     let operation = match (method(head), &*segments) {
         ("GET", ["stats"]) => Operation::Stats,
         ("GET", ["endpoints"]) => Operation::Endpoints,
+        ("GET", ["top"]) => {
+            let rank = match query.text("by") {
+                None => Rank::Queued,
+                Some(by) => Rank::from_name(&by).ok_or_else(|| refusal("by", &by, Rank::NAMES))?,
+            };
+            return Ok(Call::Top(rank, query.limit(TOP, MAX_PAGE)?));
+        }
         ("GET", ["connections"]) => Operation::Connections {
             filter: filter(query)?,
             after: query.text("after"),
@@ -110,7 +119,7 @@ fn method<'a>(head: &Head<'a>) -> &'a str {
 /// The answer to a method that a path does not have, or to a path that is none.
 fn refuse(segments: &[&str]) -> Answer {
     let allow = match segments {
-        ["stats" | "endpoints" | "connections" | "users" | "channels"]
+        ["stats" | "endpoints" | "top" | "connections" | "users" | "channels"]
         | ["users", _]
         | ["channels", _, "members"] => "allow: GET, HEAD\r\n",
         ["connections", _] => "allow: GET, HEAD, DELETE\r\n",

@@ -175,6 +175,11 @@ impl Service {
         }
     }
 
+    /// Whether publications wait for room.
+    pub(in crate::server) fn holds_publications(&self) -> bool {
+        self.held.waiting.load(Relaxed) > 0
+    }
+
     fn left(&self, hold: &Hold) {
         hold.remove_waiting();
         self.held.waiting.fetch_sub(1, Relaxed);

@@ -168,6 +168,16 @@ impl Conn {
         self.out.get_or_insert_default().restore(bytes, at, tag, stands);
     }
 
+    /// Messages of channels that wait to be written.
+    pub(super) fn queued_messages(&self) -> u64 {
+        self.out.as_ref().map_or(0, |out| out.messages())
+    }
+
+    /// For how long the first of them has waited, in ms.
+    pub(super) fn oldest(&self, now: u64) -> Option<u64> {
+        Some(now.saturating_sub(self.out.as_ref()?.since()?))
+    }
+
     /// Whether so much waits that publishers to the channel should.
     pub(super) fn is_over_half(&self, paced: &Paced, channel: u64) -> bool {
         self.out.as_ref().is_some_and(|out| out.is_over_half(paced.bounds, channel))

@@ -83,6 +83,7 @@ impl Shard {
                     self.decided.push((token as usize, ticket, *decision));
                 }
                 Item::Answer(answer) => self.late.push(*answer),
+                Item::Survey(survey) => self.answer_survey(&survey),
             }
         }
         for (turn, slot) in touched.drain(..).enumerate() {
@@ -220,7 +221,7 @@ impl Shard {
         let now = self.now;
         let tag = || {
             let channel = Arc::clone(channel);
-            Some(Tag { channel, count: count as u32, key: None })
+            Some(Tag { channel, count: count as u32, since: now, key: None })
         };
         let (mut written, mut queued) = (0, 0);
         let (mut all, mut waiting, mut lost, mut closed_slow) = (0, 0, 0, 0);

@@ -89,7 +89,7 @@ impl Shard {
         self.settle_late();
         self.write_answers();
         self.free_dead();
-        !self.conns.iter().any(|(_, conn)| conn.waits())
+        !self.service.holds_publications() && !self.conns.iter().any(|(_, conn)| conn.waits())
     }
 
     /// Sends the listening sockets and all connections; gives how many these are.
@@ -415,7 +415,8 @@ fn read_waiting<'a>(input: &mut Reader<'_>, known: &'a Known) -> Option<Queued<'
         let channel = Arc::clone(known.channels.get(&input.u64()?)?);
         let count = input.u32()?;
         let key = input.option(Reader::text)?.map(Arc::from);
-        Some((Tag { channel, count, key }, Stands::from_number(input.u8()?)?))
+        // The clock of this process began just now.
+        Some((Tag { channel, count, since: 0, key }, Stands::from_number(input.u8()?)?))
     })?;
     (at < bytes.len()).then_some((bytes, at, tag))
 }

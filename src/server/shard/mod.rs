@@ -28,6 +28,7 @@ mod resume;
 mod spin;
 mod stream;
 mod subscriptions;
+mod survey;
 mod sweep;
 mod websocket;
 

@@ -211,8 +211,12 @@ impl Shard {
         let Some(local) = self.locals.get(slot as usize) else { return };
         let channel = &local.channel;
         let now = self.now;
-        let tag =
-            |index: usize| Tag { channel: Arc::clone(channel), count: 1, key: batch.key(index) };
+        let tag = |index: usize| Tag {
+            channel: Arc::clone(channel),
+            count: 1,
+            since: now,
+            key: batch.key(index),
+        };
         let joined = batch.joined();
         let mut sum = Fates::default();
         let tallied = batch.messages.iter().any(|(_, message)| message.tally().is_some());

@@ -20,6 +20,8 @@ pub(super) struct Tag {
     pub channel: Arc<Channel>,
     /// How many messages.
     pub count: u32,
+    /// Since when it waits, in ms of the shard's clock.
+    pub since: u64,
     /// What it is the latest value of; `None` is a key like any other.
     pub key: Option<Arc<str>>,
 }
@@ -113,9 +115,13 @@ impl OutQueue {
     }
 
     /// Messages of channels that wait, those included of which a part was written.
-    #[cfg(test)]
     pub fn messages(&self) -> u64 {
         self.messages
+    }
+
+    /// Since when the message waits that waits longest.
+    pub fn since(&self) -> Option<u64> {
+        self.entries.iter().find_map(|entry| entry.tag.as_ref()).map(|tag| tag.since)
     }
 
     /// The bytes to write next.

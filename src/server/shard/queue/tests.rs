@@ -166,7 +166,7 @@ proptest! {
                     let at = if model.0.is_empty() { written % size } else { 0 };
                     let bytes = numbered(number, size);
                     let channel = Arc::clone(&plain);
-                    let tag = Tag { channel, count, key: None };
+                    let tag = Tag { channel, count, since: number as u64, key: None };
                     queue.push(bytes.clone().into(), at, Some(tag));
                     model.0.push(Item { bytes, at, line: None, key: None, count: count.into() });
                 }
@@ -175,6 +175,7 @@ proptest! {
                     let tag = Tag {
                         channel: Arc::clone(&channels[channel]),
                         count: 1,
+                        since: number as u64,
                         key: key.map(|key| Arc::clone(&keys[usize::from(key)])),
                     };
                     let frame = bytes.clone().into();
