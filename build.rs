@@ -18,6 +18,7 @@ const SECTIONS: &[&str] = &[
     "options",
     "message",
     "server",
+    "publish",
     "reload",
     "connection",
     "belongings",

@@ -787,7 +787,144 @@ qy_status qy_server_last_error(const qy_server *server,
                                size_t *needed);
 
 /* ===========================================================================
- * 8. Other options for a server that runs
+ * 8. Publishing once, and many at a time
+ * ===========================================================================
+ *
+ * A publisher that does not know whether its message arrived sends it again, under the same key: it
+ * is published once. A publication can be told whom it reached, and can be the latest value of
+ * something. A batch publishes many messages to many channels in one call.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdio.h>
+ *
+ * int main(void) {
+ *   qy_server *server = NULL;
+ *   qy_publish_options once = {.struct_size = sizeof once, .key = "order-7", .key_len = 7};
+ *   qy_publish_item items[] = {
+ *     {.struct_size = sizeof *items, .channel = "news", .kind = QY_TEXT, .data = "a", .len = 1},
+ *     {.struct_size = sizeof *items, .channel = "none", .kind = QY_TEXT, .data = "b", .len = 1},
+ *   };
+ *   qy_publish_result result = {.struct_size = sizeof result};
+ *   qy_publish_result results[2] = {{.struct_size = sizeof *results}};
+ *   if (qy_server_start(NULL, &server) != QY_OK) return 1;
+ *   qy_server_create_channel(server, "news");
+ *   for (int i = 0; i < 2; i++) {
+ *     qy_server_publish_with(server, "news", QY_TEXT, "order 7", 7, &once, &result);
+ *     printf("number %llu%s\n", (unsigned long long)result.offset,
+ *            result.duplicate ? ", published before" : "");
+ *   }
+ *   qy_server_publish_batch(server, items, 2, results);
+ *   for (int i = 0; i < 2; i++) printf("%s\n", qy_status_name(results[i].status));
+ *   qy_server_free(server);
+ *   return 0;
+ * }
+ * ```
+ */
+
+/** What is asked for beside a publication. Zeros ask for nothing. */
+typedef struct qy_publish_options {
+  /** sizeof(qy_publish_options), set by the caller. */
+  size_t struct_size;
+  /**
+   * The message is published once within the channel's `idempotency_ms`, however often it comes
+   * under this key of any 1 to 255 bytes. NULL is no key.
+   */
+  const void *key;
+  /** Its length in bytes. */
+  size_t key_len;
+  /**
+   * What the message is the latest value of, 1 to 255 bytes, in a channel with
+   * `overload=keep_latest`; elsewhere it means nothing. NULL is nothing.
+   */
+  const char *conflate;
+  /** Not 0: the call waits until it is known how many subscribers the message reached. */
+  int32_t counts;
+} qy_publish_options;
+
+/** What became of a message. */
+typedef struct qy_publish_result {
+  /** sizeof(qy_publish_result), set by the caller. */
+  size_t struct_size;
+  /** The channel's incarnation. */
+  uint64_t epoch;
+  /** The number of the publication in that epoch. */
+  uint64_t offset;
+  /** Subscribers of the channel when it was published. */
+  uint64_t subscribers;
+  /** With `has_counts`: subscribers to whose sockets, or the queues in front of them, it was written. */
+  uint64_t reached;
+  /** With `has_counts`: those of them that had to wait for room in their sockets. */
+  uint64_t queued;
+  /**
+   * With `has_counts`: subscribers that do not get it, because a policy dropped it or they were
+   * closed as too slow.
+   */
+  uint64_t dropped;
+  /** QY_OK, or why this message of a batch was not published; then the rest is 0. */
+  int32_t status;
+  /** 1 when it was published before, under the same key: nothing was published now. */
+  int32_t duplicate;
+  /** 1 when the counts are there, because they were asked for. Those of a repeat are 0. */
+  int32_t has_counts;
+} qy_publish_result;
+
+/** A message of a batch. */
+typedef struct qy_publish_item {
+  /** sizeof(qy_publish_item), set by the caller. */
+  size_t struct_size;
+  /** The channel's name. */
+  const char *channel;
+  /** The message of `len` bytes, which is copied. */
+  const void *data;
+  /** Its length in bytes. */
+  size_t len;
+  /** What is asked for beside its publication, or NULL. */
+  const qy_publish_options *options;
+  /** QY_TEXT, QY_BINARY or QY_JSON. */
+  int32_t kind;
+} qy_publish_item;
+
+/**
+ * Broadcasts a message as qy_server_publish does, with `options`, or NULL for none. `*out`, unless
+ * NULL, tells what became of it; set its `struct_size` first.
+ *
+ * Threads: any, many at once. Blocks: as qy_server_publish; with `counts` also until all threads of
+ * the server have sent the message on. In callbacks: yes; with `counts` not on the server's own
+ * threads (QY_DELIVER_INLINE).
+ * Errors: those of qy_server_publish; QY_ERR_CONFLICT when another message came under the key;
+ * QY_ERR_INVALID_ARGUMENT for a key or `conflate` that is not 1 to 255 bytes and for a key in a
+ * channel with `idempotency_ms` 0; QY_ERR_WOULD_DEADLOCK for `counts` where nothing may wait, and
+ * then nothing is published.
+ */
+qy_status qy_server_publish_with(qy_server *server,
+                                 const char *channel,
+                                 int32_t kind,
+                                 const void *data,
+                                 size_t len,
+                                 const qy_publish_options *options,
+                                 qy_publish_result *out);
+
+/**
+ * Broadcasts `count` messages. Those to one channel stand in it one behind the other, in this order
+ * and with nothing of others in between; one that fails keeps no other back. `results` are `count`
+ * structs that tell, in the same order, what became of each: look at `status`. Of both arrays the
+ * first element's `struct_size` holds for all; the library sets those of the other results. QY_OK
+ * means that all were looked at; qy_server_last_error then tells of the first that failed, if any did.
+ *
+ * Threads: any, many at once. Blocks: as qy_server_publish_with. In callbacks: as
+ * qy_server_publish_with.
+ * Errors: QY_ERR_CLOSED, QY_ERR_WOULD_DEADLOCK as for qy_server_publish_with,
+ * QY_ERR_INVALID_ARGUMENT for a `struct_size` that cannot be; then nothing is published. Of a
+ * message: those of qy_server_publish_with, in its result.
+ */
+qy_status qy_server_publish_batch(qy_server *server,
+                                  const qy_publish_item *items,
+                                  size_t count,
+                                  qy_publish_result *results);
+
+/* ===========================================================================
+ * 9. Other options for a server that runs
  * ===========================================================================
  *
  * Limits, times and more can change without a restart; no connection is dropped for it.
@@ -838,7 +975,7 @@ qy_status qy_server_reload(qy_server *server,
                            size_t *needed);
 
 /* ===========================================================================
- * 9. Connections
+ * 10. Connections
  * ===========================================================================
  *
  * A connection is one client of an endpoint, and of the dialects in which a client has a name: where
@@ -1072,7 +1209,7 @@ qy_status qy_connection_last_error(const qy_connection *connection,
                                    size_t *needed);
 
 /* ===========================================================================
- * 10. What belongs to a connection
+ * 11. What belongs to a connection
  * ===========================================================================
  *
  * A connection may be bound to a user, who may have many; it may be in channels, which it then
@@ -1224,7 +1361,7 @@ qy_status qy_connection_increment(qy_connection *connection,
                                   int64_t *out);
 
 /* ===========================================================================
- * 11. Upgrades
+ * 12. Upgrades
  * ===========================================================================
  *
  * A WebSocket that asks to be admitted to an endpoint of the program. The connect callback decides,
@@ -1362,7 +1499,7 @@ qy_status qy_upgrade_last_error(const qy_upgrade *upgrade,
                                 size_t *needed);
 
 /* ===========================================================================
- * 12. Endpoints
+ * 13. Endpoints
  * ===========================================================================
  *
  * The program is the application behind every connection of a path: it decides who is admitted, hears
@@ -1537,7 +1674,7 @@ qy_status qy_server_unhandle_wait(qy_server *server,
                                   uint32_t timeout_ms);
 
 /* ===========================================================================
- * 13. Connections and users
+ * 14. Connections and users
  * ===========================================================================
  *
  * All connections of a server that have a name, whatever they speak: found, listed, counted and sent
@@ -1752,7 +1889,7 @@ qy_status qy_server_list_members(const qy_server *server,
                                  void *user_data);
 
 /* ===========================================================================
- * 14. Requests
+ * 15. Requests
  * ===========================================================================
  *
  * What both sides of the packet dialect use: the reply to a request that the peer made, and the
@@ -1867,7 +2004,7 @@ size_t qy_response_len(const qy_response *response);
 void qy_response_free(qy_response *response);
 
 /* ===========================================================================
- * 15. Packets
+ * 16. Packets
  * ===========================================================================
  *
  * The packet dialect on the server, by default on the path `/join?uid=U&type=T&device=D&source=S`:
@@ -2122,7 +2259,7 @@ qy_status qy_connection_request_async(qy_connection *connection,
 qy_status qy_connection_signal_pull(qy_connection *connection, uint32_t channel);
 
 /* ===========================================================================
- * 16. Remote calls
+ * 17. Remote calls
  * ===========================================================================
  *
  * Methods of this program that clients of the session dialect call with
@@ -2233,7 +2370,7 @@ qy_status qy_rpc_reply_error(qy_rpc_reply *reply,
 void qy_rpc_reply_free(qy_rpc_reply *reply);
 
 /* ===========================================================================
- * 17. Client
+ * 18. Client
  * ===========================================================================
  *
  * One handle, one connection, any number of subscriptions (next section). It connects in the
@@ -2404,7 +2541,7 @@ qy_status qy_client_close(qy_client *client);
 void qy_client_free(qy_client *client);
 
 /* ===========================================================================
- * 18. Subscriptions
+ * 19. Subscriptions
  * ===========================================================================
  *
  * A subscription brings a channel's messages either to a callback or to whoever asks for them: with
@@ -2656,7 +2793,7 @@ qy_status qy_subscription_close_wait(qy_subscription *subscription, uint32_t tim
 void qy_subscription_free(qy_subscription *subscription);
 
 /* ===========================================================================
- * 19. History
+ * 20. History
  * ===========================================================================
  *
  * A channel with the option `history_size` keeps its last publications. They are read a page at a
@@ -2789,7 +2926,7 @@ const qy_publication *qy_history_publications(const qy_history *history);
 void qy_history_free(qy_history *history);
 
 /* ===========================================================================
- * 20. Sockets
+ * 21. Sockets
  * ===========================================================================
  *
  * One WebSocket to any server, for programs that handle the frames themselves: URL, request headers,
@@ -3074,7 +3211,7 @@ qy_status qy_socket_close_wait(qy_socket *socket, uint32_t timeout_ms);
 void qy_socket_free(qy_socket *socket);
 
 /* ===========================================================================
- * 21. Taking a socket's events
+ * 22. Taking a socket's events
  * ===========================================================================
  *
  * The other way than callbacks, for a socket that was opened without: with a timeout, many at a time,
@@ -3163,7 +3300,7 @@ qy_status qy_socket_fd(qy_socket *socket,
                        int *out);
 
 /* ===========================================================================
- * 22. Packet client
+ * 23. Packet client
  * ===========================================================================
  *
  * The packet dialect on the client: one-way messages and requests, both ways, each with a protocol
@@ -3464,7 +3601,7 @@ qy_status qy_packet_client_close_wait(qy_packet_client *client,
 void qy_packet_client_free(qy_packet_client *client);
 
 /* ===========================================================================
- * 23. Packet client: messages, requests, values
+ * 24. Packet client: messages, requests, values
  * ===========================================================================
  *
  * A request is answered, times out, or ends with its connection, whichever is first, and its end is
@@ -3614,7 +3751,7 @@ qy_status qy_packet_client_increment(qy_packet_client *client,
                                      int64_t *out);
 
 /* ===========================================================================
- * 24. Log
+ * 25. Log
  * ===========================================================================
  *
  * The library prints nothing. What it has to say goes to a callback, if there is one.
@@ -3687,7 +3824,7 @@ qy_status qy_set_log_callback(int32_t max_level,
                               qy_drop_callback drop);
 
 /* ===========================================================================
- * 25. Shutdown
+ * 26. Shutdown
  * ===========================================================================
  *
  * The library has no thread before the first open and none after a shutdown. A program that ends

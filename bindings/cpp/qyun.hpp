@@ -362,6 +362,10 @@ struct history_range {
 };
 class history;
 
+struct publish_options;
+struct publish_result;
+struct publish_item;
+
 /// One `key = value`, of text, a number, a bool, or a time (in the unit that ends the key).
 struct setting {
   std::string key;
@@ -562,6 +566,20 @@ class server {
                             message_kind kind = message_kind::text) const {
     return detail::take(try_publish(channel, data, kind));
   }
+
+  /// The same with a key, a wish for counts and more; tells what became of the message.
+  result<publish_result> try_publish_with(std::string_view channel, std::string_view data,
+                                          const publish_options& options,
+                                          message_kind kind = message_kind::text) const noexcept;
+  outcome<publish_result> publish_with(std::string_view channel, std::string_view data,
+                                       const publish_options& options,
+                                       message_kind kind = message_kind::text) const;
+  /// Broadcasts many messages, those to one channel one behind the other, and tells what became of
+  /// each. One that fails keeps no other back.
+  result<std::vector<result<publish_result>>> try_publish_batch(
+      const std::vector<publish_item>& items) const noexcept;
+  outcome<std::vector<result<publish_result>>> publish_batch(
+      const std::vector<publish_item>& items) const;
 
   /// A page of a channel's history.
   result<qyun::history> try_history(std::string_view channel,
@@ -1095,6 +1113,7 @@ inline outcome<void> stop_listening(std::string_view host, std::string_view chan
 #include "qyun_host.hpp"
 #include "qyun_packet.hpp"
 #include "qyun_packet_client.hpp"
+#include "qyun_publish.hpp"
 #include "qyun_rpc.hpp"
 #include "qyun_socket.hpp"
 

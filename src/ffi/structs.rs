@@ -91,6 +91,82 @@ pub(super) unsafe fn read<T: Versioned>(input: *const T, parameter: &str) -> Out
     }
 }
 
+/// Zeroes the structs of an array as [`clear`] does one. Does nothing when there can be no such array.
+///
+/// # Safety
+/// `first` is NULL or points to `count` structs of which each has as many writable bytes as the first
+/// one's `struct_size` says.
+pub(super) unsafe fn clear_all<T: Versioned>(first: *mut T, count: usize) {
+    if first.is_null() || count == 0 {
+        return;
+    }
+    // SAFETY: the caller's.
+    let Ok(array) = (unsafe { Array::new(first, count, "out") }) else { return };
+    for at in 0..count {
+        // SAFETY: the element lies in the array.
+        unsafe { array.element(at).write_bytes(0, array.size) };
+    }
+    // SAFETY: the first one has a `struct_size`, which is kept.
+    unsafe { first.cast::<usize>().write(array.size) };
+}
+
+/// An array of the caller's, whose first element's `struct_size` is the distance to the next.
+pub(super) struct Array<T> {
+    first: *mut T,
+    count: usize,
+    size: usize,
+}
+
+impl<T: Versioned> Array<T> {
+    /// The array, if it is one that can be.
+    ///
+    /// # Safety
+    /// `first` is NULL or points to `count` structs, at least 1, that stay for as long as the array
+    /// is used, each as large as the first one's `struct_size` says.
+    pub(super) unsafe fn new(first: *mut T, count: usize, parameter: &str) -> Outcome<Self> {
+        // SAFETY: the caller's.
+        let size = unsafe { check(first, parameter) }?;
+        if count > isize::MAX.unsigned_abs() / size {
+            let message = format!("'count' is {count}: no array of '{parameter}' is so long");
+            return Err(Failure::parameter(message));
+        }
+        Ok(Self { first, count, size })
+    }
+
+    /// Where element `at` begins, which is below the count.
+    fn element(&self, at: usize) -> *mut u8 {
+        self.first.cast::<u8>().wrapping_add(at * self.size)
+    }
+
+    /// The elements, read as far as they reach; the rest of each is zero.
+    pub(super) fn values(&self) -> impl Iterator<Item = T> {
+        (0..self.count).map(|at| {
+            let mut value = MaybeUninit::<T>::zeroed();
+            let size = self.size.min(mem::size_of::<T>());
+            // SAFETY: both reach that far, by `new`; zero bytes are a value.
+            unsafe {
+                value.as_mut_ptr().cast::<u8>().copy_from_nonoverlapping(self.element(at), size);
+                value.assume_init()
+            }
+        })
+    }
+
+    /// Fills element `at`, its `struct_size` too. Does nothing past the end.
+    ///
+    /// # Safety
+    /// The elements are writable.
+    pub(super) unsafe fn set(&self, at: usize, value: &T) {
+        if at < self.count {
+            let element = self.element(at).cast::<T>();
+            // SAFETY: the element lies in the array and is as large as `size` says.
+            unsafe {
+                element.cast::<usize>().write(self.size);
+                fill(element, self.size, value);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +211,35 @@ mod tests {
         // SAFETY: the words reach as far as the size says.
         let read = unsafe { read(words.as_ptr().cast::<Sample>(), "in") }.unwrap();
         assert_eq!(read, Sample { struct_size: 16, a: 1, b: 0 });
+    }
+
+    #[test]
+    fn an_array_is_read_and_filled_in_steps_of_its_first_size() {
+        for size in [16_usize, 24, 32] {
+            let words = size / 8;
+            let mut memory = vec![9_u64; 3 * words];
+            memory[0] = size as u64;
+            let first = memory.as_mut_ptr().cast::<Sample>();
+            // SAFETY: the memory has three structs of that size.
+            unsafe {
+                let values: Vec<_> = Array::new(first, 3, "in").unwrap().values().collect();
+                let b = if size > 16 { 9 } else { 0 };
+                assert_eq!(values[2], Sample { struct_size: 9, a: 9, b });
+                clear_all(first, 3);
+                let array = Array::new(first, 3, "out").unwrap();
+                array.set(1, &VALUE);
+                array.set(3, &VALUE);
+                assert_eq!(
+                    Array::new(first, usize::MAX, "out").err().unwrap().status,
+                    QY_ERR_INVALID_ARGUMENT
+                );
+            }
+            let mut expected = vec![0; 3 * words];
+            expected[0] = size as u64;
+            let filled = [size as u64, 1, 2, 0];
+            expected[words..2 * words].copy_from_slice(&filled[..words]);
+            assert_eq!(memory, expected);
+        }
     }
 
     #[test]

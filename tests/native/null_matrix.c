@@ -31,6 +31,7 @@ static qy_server *new_server;
 static qy_client *new_client;
 static qy_subscription *new_sub;
 static qy_batch *batch;
+static qy_publish_result published;
 static qy_history *page;
 static qy_history_info page_info;
 static qy_socket *new_socket;
@@ -69,6 +70,7 @@ static void dirty_all(void) {
   new_client = (qy_client *)&at;
   new_sub = (qy_subscription *)&at;
   batch = (qy_batch *)&at;
+  dirty(&published, sizeof published);
   page = (qy_history *)&at;
   dirty(&page_info, sizeof page_info);
   new_socket = (qy_socket *)&at;
@@ -196,6 +198,21 @@ static void servers(void) {
   REFUSED(qy_server_publish, data, server, "test", QY_TEXT, NULL, 1, &at);
   ALLOWED(qy_server_publish, data, QY_OK, server, "test", QY_TEXT, NULL, 0, &at);
   ALLOWED(qy_server_publish, out, QY_OK, server, "test", QY_TEXT, "x", 1, NULL);
+  REFUSED(qy_server_publish_with, server, NULL, "test", QY_TEXT, "x", 1, NULL, &published);
+  CHECK(published.offset == 0 && published.status == 0 && published.struct_size == sizeof published);
+  REFUSED(qy_server_publish_with, channel, server, NULL, QY_TEXT, "x", 1, NULL, &published);
+  REFUSED(qy_server_publish_with, data, server, "test", QY_TEXT, NULL, 1, NULL, &published);
+  ALLOWED(qy_server_publish_with, data, QY_OK, server, "test", QY_TEXT, NULL, 0, NULL, &published);
+  ALLOWED(qy_server_publish_with, options, QY_OK, server, "test", QY_TEXT, "x", 1, NULL, &published);
+  ALLOWED(qy_server_publish_with, out, QY_OK, server, "test", QY_TEXT, "x", 1, NULL, NULL);
+  qy_publish_item item = {.struct_size = sizeof item, .kind = QY_TEXT};
+  REFUSED(qy_server_publish_batch, server, NULL, &item, 1, &published);
+  REFUSED(qy_server_publish_batch, items, server, NULL, 1, &published);
+  REFUSED(qy_server_publish_batch, results, server, &item, 1, NULL);
+  ALLOWED(qy_server_publish_batch, items, QY_OK, server, NULL, 0, &published);
+  /* An item without a channel is refused by itself. */
+  ALLOWED(qy_server_publish_batch, results, QY_OK, server, &item, 1, &published);
+  CHECK(published.status == QY_ERR_INVALID_ARGUMENT);
   REFUSED(qy_server_counters_get, server, NULL, &server_counters);
   CHECK(server_counters.published == 0);
   REFUSED(qy_server_counters_get, out, server, NULL);

@@ -92,6 +92,20 @@ static void one_shots(void) {
   CHECK_OK(qy_server_delete_channel(server, "single"));
 }
 
+/* Counts come from the server's threads, which cannot wait for them; nothing else is waited for. */
+static void publications(qy_status waiting) {
+  qy_publish_options once = {.struct_size = sizeof once, .key = "again", .key_len = 5};
+  qy_publish_options counted = {.struct_size = sizeof counted, .counts = 1};
+  qy_publish_result result = {.struct_size = sizeof result};
+  qy_publish_item item = {.struct_size = sizeof item, .channel = "other", .kind = QY_TEXT};
+  CHECK_OK(qy_server_publish_with(server, "other", QY_TEXT, "x", 1, &once, &result));
+  CHECK(result.offset != 0);
+  CHECK_STATUS(qy_server_publish_with(server, "other", QY_TEXT, "x", 1, &counted, &result), waiting);
+  CHECK_OK(qy_server_publish_batch(server, &item, 1, &result));
+  item.options = &counted;
+  CHECK_STATUS(qy_server_publish_batch(server, &item, 1, &result), waiting);
+}
+
 /* What waits for an answer: on the I/O thread, which would bring it, it may not. */
 static void clients(struct call *call) {
   qy_status waiting = call->on_io_thread ? QY_ERR_WOULD_DEADLOCK : QY_OK;
@@ -225,6 +239,7 @@ static void on_request(qy_connection *connection, uint32_t protocol, const void 
   counters.struct_size = sizeof counters;
   CHECK_OK(qy_server_packet_counters(server, &counters));
   CHECK(counters.received >= 1);
+  publications(inlined ? QY_ERR_WOULD_DEADLOCK : QY_OK);
   CHECK_STATUS(qy_shutdown(PATIENCE_MS), QY_ERR_WOULD_DEADLOCK);
   if (inlined) CHECK_STATUS(qy_server_stop(server, 0), QY_ERR_WOULD_DEADLOCK);
   CHECK_OK(qy_server_on_packet(server, 3, QY_DELIVER_THREAD, NULL, NULL, NULL));
@@ -334,6 +349,7 @@ static void on_event(const qy_event *event, void *user_data) {
   CHECK(gate_reached(&call->started, 1)); /* `own` is set */
   no_handle_needed();
   servers();
+  publications(QY_OK);
   one_shots();
   clients(call);
   sockets(call);

@@ -25,6 +25,7 @@ from ._errors import (
     ChannelExists,
     ChannelNotFound,
     Closed,
+    Conflict,
     ConnectError,
     Error,
     Exists,
@@ -70,6 +71,7 @@ from ._packet_client import (
     PacketClientEvent,
     PacketClientEventType,
 )
+from ._publish import DeliveryCounts, Outgoing, Published
 from ._rpc import RpcCall, RpcError, RpcReply
 from ._server import Server
 from ._socket import Data, Disconnection, Socket, SocketCounters, SocketState
@@ -101,12 +103,14 @@ __all__ = [
     "ClientPacket",
     "ClientState",
     "Closed",
+    "Conflict",
     "Closure",
     "ConnectError",
     "Connection",
     "ConnectionInfo",
     "Data",
     "Dialect",
+    "DeliveryCounts",
     "Disconnection",
     "EndedBy",
     "Endpoint",
@@ -129,6 +133,7 @@ __all__ = [
     "Notice",
     "Option",
     "OptionValue",
+    "Outgoing",
     "Packet",
     "PacketClient",
     "PacketClientCounters",
@@ -143,6 +148,7 @@ __all__ = [
     "Position",
     "ProtocolError",
     "Publication",
+    "Published",
     "QueueFull",
     "Refused",
     "Reply",

@@ -156,6 +156,12 @@ class Exists(Error):
     code = -24
 
 
+class Conflict(Error):
+    """What is there already contradicts it: another message under the same key."""
+
+    code = -25
+
+
 BY_CODE: dict[int, type[Error]] = {
     kind.code: kind for kind in Error.__subclasses__()
 }

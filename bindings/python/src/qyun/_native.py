@@ -103,6 +103,42 @@ class Position(ctypes.Structure):
     _fields_ = [("struct_size", c_size_t), ("epoch", c_uint64), ("offset", c_uint64)]
 
 
+class PublishOptions(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("key", c_char_p),
+        ("key_len", c_size_t),
+        ("conflate", c_char_p),
+        ("counts", c_int32),
+    ]
+
+
+class PublishResult(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("epoch", c_uint64),
+        ("offset", c_uint64),
+        ("subscribers", c_uint64),
+        ("reached", c_uint64),
+        ("queued", c_uint64),
+        ("dropped", c_uint64),
+        ("status", c_int32),
+        ("duplicate", c_int32),
+        ("has_counts", c_int32),
+    ]
+
+
+class PublishItem(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("channel", c_char_p),
+        ("data", c_char_p),
+        ("len", c_size_t),
+        ("options", POINTER(PublishOptions)),
+        ("kind", c_int32),
+    ]
+
+
 class HistoryRange(ctypes.Structure):
     _fields_ = [
         ("struct_size", c_size_t),
@@ -387,6 +423,22 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "qy_client_counters_get": (c_int32, [c_void_p, POINTER(ClientCounters)]),
     "qy_client_create_channel": (c_int32, [c_void_p, c_char_p]),
     "qy_client_delete_channel": (c_int32, [c_void_p, c_char_p]),
+    "qy_server_publish_with": (
+        c_int32,
+        [
+            c_void_p,
+            c_char_p,
+            c_int32,
+            c_char_p,
+            c_size_t,
+            POINTER(PublishOptions),
+            POINTER(PublishResult),
+        ],
+    ),
+    "qy_server_publish_batch": (
+        c_int32,
+        [c_void_p, POINTER(PublishItem), c_size_t, POINTER(PublishResult)],
+    ),
     "qy_client_publish": (
         c_int32,
         [c_void_p, c_char_p, c_int32, c_char_p, c_size_t, POINTER(Position)],

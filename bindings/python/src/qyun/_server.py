@@ -5,17 +5,18 @@ from __future__ import annotations
 import ctypes
 import functools
 from types import TracebackType
-from typing import Any
+from typing import Any, Iterable
 
-from . import _callbacks, _history, _native
+from . import _callbacks, _history, _native, _publish
 from ._connections import ConnectionsServer
-from ._errors import InvalidName
+from ._errors import Error, InvalidName
 from ._handle import Payload, milliseconds, owned, payload
 from ._native import ERR_NOT_FOUND, ERR_TIMEOUT, OPTIONS_SERVER, bytes_at, check, lib, name_of
 from ._history import History
 from ._host import HostServer
 from ._options import OptionValue, built
 from ._packet import PacketServer
+from ._publish import Outgoing, Published
 from ._rpc import RpcServer
 from ._types import ChannelInfo, Position, ServerCounters
 
@@ -147,6 +148,34 @@ class Server(HostServer, ConnectionsServer, PacketServer, RpcServer):
         name = name_of(channel, "name", InvalidName)
         check(lib.qy_server_publish(self._handle, name, *payload(data), ctypes.byref(at)))
         return Position(at.epoch, at.offset)
+
+    def publish_with(
+        self,
+        channel: str,
+        data: Payload,
+        *,
+        key: str | bytes | None = None,
+        conflate: str | None = None,
+        counts: bool = False,
+    ) -> Published:
+        """Broadcasts, and tells what became of the message.
+
+        Under the same `key` (1 to 255 bytes) it is published once within the channel's
+        ``idempotency_ms``, however often it comes; another message under it is a
+        :class:`Conflict`. `conflate` names what the message is the latest value of, in a channel
+        with ``overload=keep_latest``. With `counts` the call waits until it is known how many
+        subscribers the message reached; not in an inline callback of the server:
+        :class:`WouldDeadlock`.
+        """
+        return _publish.publish(self._handle, Outgoing(channel, data, key, conflate, counts))
+
+    def publish_many(self, messages: Iterable[Outgoing]) -> list[Published | Error]:
+        """Broadcasts many messages, those to one channel one behind the other.
+
+        Gives, in their order, what became of each: one that fails, with the exception that is
+        then in its place, keeps no other back.
+        """
+        return _publish.publish_many(self._handle, messages)
 
     @property
     def counters(self) -> ServerCounters:
