@@ -890,12 +890,13 @@ typedef struct qy_publish_item {
  * NULL, tells what became of it; set its `struct_size` first.
  *
  * Threads: any, many at once. Blocks: as qy_server_publish; with `counts` also until all threads of
- * the server have sent the message on. In callbacks: yes; with `counts` not on the server's own
- * threads (QY_DELIVER_INLINE).
+ * the server have sent the message on; in a channel that commits first (`durability`) or waits for
+ * subscribers (`overload=hold`) until it has. In callbacks: yes; where it would wait, not on the
+ * server's own threads (QY_DELIVER_INLINE).
  * Errors: those of qy_server_publish; QY_ERR_CONFLICT when another message came under the key;
  * QY_ERR_INVALID_ARGUMENT for a key or `conflate` that is not 1 to 255 bytes and for a key in a
- * channel with `idempotency_ms` 0; QY_ERR_WOULD_DEADLOCK for `counts` where nothing may wait, and
- * then nothing is published.
+ * channel with `idempotency_ms` 0; QY_ERR_TIMEOUT and QY_ERR_QUEUE_FULL for `overload=hold`;
+ * QY_ERR_WOULD_DEADLOCK where it would wait and nothing may, and then nothing is published.
  */
 qy_status qy_server_publish_with(qy_server *server,
                                  const char *channel,
