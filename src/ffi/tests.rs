@@ -17,6 +17,7 @@ const PROLOGUE: &[&str] = &[
     "unsafe { clear(needed) };",
     "unsafe { preset(out, -1) };",
     "unsafe { structs::clear(out) };",
+    "unsafe { structs::clear_all(results, count) };",
     "unsafe { error::clear_out(buf, cap, needed) };",
 ];
 
