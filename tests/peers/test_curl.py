@@ -149,7 +149,8 @@ def test_curl_listens_to_server_sent_events(server: Server) -> None:
         server.send(path, b"\xff")
         assert curl(server, f"/channel/{path}", "--request", "DELETE")[0] == 200
         said, _ = listener.communicate(timeout=20)
-    first, second, rest = said.split("\n\n")
+    start, first, second, rest = said.split("\n\n")
+    assert start.startswith("id: ") and "\n" not in start
     assert first.split("\n")[1:] == ["data: two", "data: lines"]
     assert second.split("\n")[1:] == ["event: binary", "data: /w=="]
     assert first.startswith("id: ") and rest == ""
