@@ -272,8 +272,9 @@ impl Index {
             }
             log.count();
         }
-        self.stale |= segment.users == 0;
         self.segments.insert(order, segment);
+        // While this was made, others may have become worth it.
+        self.stale = true;
     }
 
     /// Forgets a channel.

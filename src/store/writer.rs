@@ -347,6 +347,9 @@ impl Writer {
     /// Makes all that was written survive a power cut. After a failure nobody knows what does, and
     /// the kernel may tell of it once only: so nothing is acknowledged any more.
     fn sync(&mut self) -> Result<()> {
+        if let Some(error) = self.shared.failure() {
+            return Err(error);
+        }
         let Some(active) = &mut self.active else { return Ok(()) };
         if active.synced == active.len {
             return Ok(());
@@ -434,6 +437,9 @@ impl Writer {
             return Err(unknown(channel));
         };
         let first = before.min(last + 1);
+        // What the catalogue says was the last must not be gone after a power cut that leaves others
+        // in front of it.
+        self.sync()?;
         self.record(vec![Change::Trimmed { channel, first, last }])?;
         lock(&self.shared.index).trim(channel, first);
         Ok(())
@@ -543,6 +549,11 @@ impl Writer {
         changes.push(Change::Segment { order: made.order, number: made.number });
         if let Err(error) = self.record(changes) {
             log::warn!(target: "qyun::store", "segments were not written anew: {error}");
+            // Not if the catalogue may name it.
+            if self.shared.failure().is_none() {
+                let _ = self.disk.remove(&segment::name(made.number));
+                let _ = self.disk.remove(&sidecar::name(made.number));
+            }
             return;
         }
         let olds = made.olds.clone();

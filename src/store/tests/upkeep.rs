@@ -136,7 +136,6 @@ fn until_small(store: &Store, disk: &Simulated, bytes: usize) {
 }
 
 #[test]
-#[ignore = "the compaction it waits for sometimes does not come within a minute"]
 fn a_quiet_channel_does_not_keep_what_a_busy_one_wrote() {
     let disk = Simulated::new();
     let (busy, quiet);
