@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -54,6 +55,9 @@ pub(super) struct Folder {
 
 const LOCK: &str = "lock";
 
+/// How long the process that had the folder before, and ends, may take to let go of it.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 impl Folder {
     /// Opens the folder, making it if it is not there, and locks it. Errors: `Exists` when another
     /// process has it, `Io`.
@@ -72,13 +76,19 @@ impl Folder {
             .write(true)
             .open(path.join(LOCK))
             .map_err(about)?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { path: path.into(), _lock: lock }),
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let text = format!("{}: another process has this store open", path.display());
-                Err(Error::new(ErrorKind::Exists, text))
+        let begun = Instant::now();
+        loop {
+            match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Self { path: path.into(), _lock: lock }),
+                Err(rustix::io::Errno::WOULDBLOCK) if begun.elapsed() < PATIENCE => {
+                    std::thread::sleep(PATIENCE / 100);
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    let text = format!("{}: another process has this store open", path.display());
+                    return Err(Error::new(ErrorKind::Exists, text));
+                }
+                Err(error) => return Err(about(error.into())),
             }
-            Err(error) => Err(about(error.into())),
         }
     }
 }
