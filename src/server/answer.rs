@@ -146,22 +146,17 @@ impl Answer {
             }
         }
         body.push('}');
-        let fields = match status {
-            426 => UPGRADE,
-            429 | 503 => RETRY,
-            _ => "",
-        };
-        Self { status, media_type: JSON, fields, body: body.into() }
+        Self { status, media_type: JSON, fields: fields_of(status), body: body.into() }
     }
 
     /// JSON that is written already.
     pub(super) fn of_json(status: u16, body: String) -> Self {
-        Self { status, media_type: JSON, fields: "", body: body.into() }
+        Self { status, media_type: JSON, fields: fields_of(status), body: body.into() }
     }
 
     /// The status and the JSON of an answer that has nothing else.
     pub(super) fn into_json(self) -> (u16, String) {
-        debug_assert!(self.media_type == JSON && self.fields.is_empty());
+        debug_assert!(self.media_type == JSON && self.fields == fields_of(self.status));
         (self.status, self.body.into_owned())
     }
 
@@ -196,6 +191,15 @@ impl Answer {
         if !head_only {
             out.extend_from_slice(body.as_bytes());
         }
+    }
+}
+
+/// The header fields that go with a status whatever the answer says.
+fn fields_of(status: u16) -> &'static str {
+    match status {
+        426 => UPGRADE,
+        429 | 503 => RETRY,
+        _ => "",
     }
 }
 

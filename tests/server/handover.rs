@@ -617,3 +617,44 @@ fn who_is_there_stays_there_and_who_watches_is_told_of_the_next() {
     ask(&mut watcher, "ping", "{}");
     assert_eq!(new.service().presence("room.a", None, 10).unwrap().count, 1);
 }
+
+/// A channel whose publishers wait for a subscriber that takes nothing: who can be told is told to
+/// publish again, and what nobody could be told of waits on.
+#[test]
+fn who_waits_for_a_slow_subscriber_is_answered_once() {
+    let options = [("shards", "1"), ("ping_interval_ms", "0"), ("queue_bytes", "400000")];
+    let old = server(&options);
+    let mut config = ChannelConfig::default();
+    config.set_all("overload=hold, hold_ms=600000").unwrap();
+    old.service().create_channel_with("c", config).unwrap();
+    let address = old.local_addr();
+    let mut slow = Raw::websocket(address, "/channel/listen/c");
+    let mut sender = Raw::websocket(address, "/channel/send/c");
+    let body = vec![b'x'; 50_000];
+    let held = |server: &Server| server.service().counters().deliveries.held;
+    let offset = |server: &Server| server.service().channel("c").unwrap().offset;
+    let mut published = 0;
+    // The last of these is the one that waits.
+    loop {
+        sender.send_frame(0x82, &body);
+        until("it is published, or waits", || held(&old) > 0 || offset(&old) > published);
+        if held(&old) > 0 {
+            break;
+        }
+        published += 1;
+    }
+    let mut asking = Raw::connect(address);
+    asking.send("GET /channel/send/c/late HTTP/1.1\r\nHost: t\r\n\r\n");
+    until("it waits as well", || held(&old) == 2);
+    let (new, _) = successor(&old, &options);
+    let told = asking.answer();
+    assert!(told.status >= 500 && told.body.contains("publish again"), "{told:?}");
+    assert_eq!((offset(&new), held(&new)), (published, 1));
+    for _ in 0..=published {
+        assert_eq!(slow.message().payload, body);
+    }
+    assert_eq!(asking.get("/channel/send/c/again").status, 200);
+    assert_eq!(slow.message(), Frame::text("again"));
+    sender.send_frame(0x81, b"and on");
+    assert_eq!(slow.message(), Frame::text("and on"));
+}

@@ -14,8 +14,8 @@ use super::{CALLS, HandedOver, PAUSE, PREPARATION, kind};
 use crate::server::Server;
 use crate::server::grpc::Grpc;
 use crate::server::shard::Pause;
-use crate::wire::Dialect;
 use crate::wire::handover::{FORMAT, Reader, Writer};
+use crate::wire::{Dialect, MessageKind};
 use crate::{Error, ErrorKind, Result};
 
 impl Server {
@@ -139,8 +139,12 @@ impl Server {
     ) -> Result<usize> {
         let since = clock_gettime(ClockId::Monotonic);
         let hub = self.service.hub();
-        pause.settle(PAUSE, || hub.is_at_rest())?;
+        pause.settle(PAUSE, || {
+            self.service.yield_held();
+            hub.is_at_rest()
+        })?;
         self.give_channels(&to)?;
+        self.give_held(&to)?;
         if let Some(listener) = grpc {
             to.send(kind::GRPC, &[], &[listener])?;
         }
@@ -183,6 +187,17 @@ impl Server {
                 }
                 to.send(kind::HISTORY, &out.take(), &[])?;
             }
+        }
+        Ok(())
+    }
+
+    fn give_held(&self, to: &Outgoing) -> Result<()> {
+        let mut out = Writer::default();
+        for (channel, message) in self.service.held_for_ever() {
+            out.u64(channel.id());
+            out.flag(message.kind() == MessageKind::Binary);
+            out.bytes(message.payload());
+            to.send(kind::HELD, &out.take(), &[])?;
         }
         Ok(())
     }

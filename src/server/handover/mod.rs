@@ -8,6 +8,7 @@
 //! | old | `OFFER`, or `REFUSED` and why | the same of its own |
 //! | new | `READY` | it has everything that can be made beforehand |
 //! | old | `HUB`, `CHANNEL` and `HISTORY` | from here on, the old one reads nothing |
+//! | old | `HELD` | messages that wait for slow subscribers, and nobody could be told of |
 //! | old | `GRPC` | the gateway's listening socket, if there is one |
 //! | old | `SHARD`, `BUFFER`, `CONNECTIONS` | the shard's listening sockets, bytes that are queued, connections |
 //! | old | `END` | how many connections there are |
@@ -39,6 +40,7 @@ pub(super) mod kind {
     pub const CONNECTIONS: u8 = 11;
     pub const END: u8 = 12;
     pub const TAKEN: u8 = 13;
+    pub const HELD: u8 = 14;
 }
 
 /// How long the new process may take until it is ready. The old one serves meanwhile.

@@ -12,7 +12,9 @@ use super::{PAUSE, PREPARATION, TakenOver, kind};
 use crate::hub::Channel;
 use crate::server::shard::{Known, Shard};
 use crate::server::{Foundation, Server, ServerOptions, dialect, listen};
+use crate::wire::MessageKind;
 use crate::wire::handover::{FORMAT, Reader, Writer};
+use crate::wire::websocket::Message;
 use crate::{Error, ErrorKind, Result};
 
 /// What came so far.
@@ -21,6 +23,8 @@ struct Taken {
     known: Known,
     /// Whose history comes.
     channel: Option<Arc<Channel>>,
+    /// Publications that wait for subscribers.
+    held: Vec<(Arc<Channel>, Message)>,
     listeners: Vec<TcpListener>,
     grpc: Option<TcpListener>,
     connections: usize,
@@ -76,6 +80,7 @@ impl Server {
             shards: parts.into_iter().map(Shard::new).collect(),
             known: Known::default(),
             channel: None,
+            held: Vec::new(),
             listeners: Vec::new(),
             grpc: None,
             connections: 0,
@@ -95,7 +100,9 @@ impl Server {
                 format!("{connections} connections were sent and {} came", taken.connections);
             return Err(Error::new(ErrorKind::Protocol, text));
         }
-        let Taken { mut shards, listeners, grpc, .. } = taken;
+        let Taken { mut shards, held, listeners, grpc, .. } = taken;
+        // Behind the subscribers that they wait for.
+        held.iter().for_each(|(channel, message)| service.hold_for_ever(channel, message));
         let first = listeners.first().ok_or_else(|| broken(kind::SHARD))?;
         server.address = first.local_addr()?;
         let hands = listen::deal(&listeners, shards.len())?;
@@ -167,6 +174,16 @@ impl Taken {
             }),
             kind::HISTORY => {
                 self.channel.as_ref().and_then(|channel| channel.take_over_history(&mut input))
+            }
+            kind::HELD => {
+                let channel = input.u64().and_then(|number| self.known.channels.get(&number));
+                let message = input.flag().zip(input.bytes()).map(|(binary, payload)| {
+                    let kind = if binary { MessageKind::Binary } else { MessageKind::Text };
+                    Message::new(kind, payload)
+                });
+                channel.zip(message).map(|(channel, message)| {
+                    self.held.push((Arc::clone(channel), message));
+                })
             }
             kind::GRPC => {
                 self.grpc = frame.descriptors.into_iter().next().map(TcpListener::from);

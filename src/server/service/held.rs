@@ -175,11 +175,6 @@ impl Service {
         }
     }
 
-    /// Whether publications wait for room.
-    pub(in crate::server) fn holds_publications(&self) -> bool {
-        self.held.waiting.load(Relaxed) > 0
-    }
-
     fn left(&self, hold: &Hold) {
         hold.remove_waiting();
         self.held.waiting.fetch_sub(1, Relaxed);
@@ -201,6 +196,33 @@ impl Service {
         );
         // Room may have been made by who could not tell.
         channels.iter().for_each(|channel| self.let_in(channel));
+    }
+
+    /// Tells those who can be told that another process takes the server over, where they may try
+    /// again: nobody makes room meanwhile.
+    pub(in crate::server) fn yield_held(&self) {
+        if self.held.waiting.load(Relaxed) > 0 {
+            let text = "the server is being restarted: nothing was published; publish again";
+            self.fail_held(ErrorKind::Timeout, text, |waiting| waiting.deadline.is_some());
+        }
+    }
+
+    /// What else waits, by channel, in order: messages of which nobody could be told anything. They
+    /// stay where they are.
+    pub(in crate::server) fn held_for_ever(&self) -> Vec<(Arc<Channel>, Message)> {
+        let lines = self.held.lines();
+        let all = lines.values().flat_map(|line| {
+            line.waiting.iter().map(|waiting| (Arc::clone(&line.channel), waiting.message.clone()))
+        });
+        all.collect()
+    }
+
+    /// Lets such a message of another process wait here, behind those that it was told before.
+    pub(in crate::server) fn hold_for_ever(&self, channel: &Arc<Channel>, message: &Message) {
+        let later = || -> Done { Box::new(drop) };
+        let options = PublishOptions::default();
+        // Whether it is published at once or later, there is nobody to tell.
+        let _ = self.publish_patiently(channel, message, options, Patience::Endless, later);
     }
 
     /// Tells all that the server is stopped.

@@ -89,7 +89,7 @@ impl Shard {
         self.settle_late();
         self.write_answers();
         self.free_dead();
-        !self.service.holds_publications() && !self.conns.iter().any(|(_, conn)| conn.waits())
+        !self.conns.iter().any(|(_, conn)| conn.waits())
     }
 
     /// Sends the listening sockets and all connections; gives how many these are.
@@ -242,15 +242,22 @@ impl Shard {
         let conn = self.conns.get_mut(token)?;
         (conn.awaiting_pong, conn.deflate) = (awaiting_pong, deflate);
         conn.reader = reader.map(Box::new);
+        let mut holding = Vec::new();
         for (bytes, at, tag) in queue {
             let (tag, stands) = tag.map_or((None, Stands::Nowhere), |(tag, stands)| {
                 let account = tag.channel.account(self.id);
                 Gauges::add(&account.queued, u64::from(tag.count));
                 (Some(tag), stands)
             });
+            if let Some(tag) = &tag
+                && tag.channel.hold().is_some()
+            {
+                holding.push(Arc::clone(&tag.channel));
+            }
             conn.restore(bytes.clone(), at, tag, stands);
         }
         Gauges::add(&gauges.queued_bytes, conn.queued() as u64);
+        holding.into_iter().for_each(|channel| self.hold_again(token, &channel));
         self.read_lane(token, input, known)?;
         let conn = self.conns.get_mut(token)?;
         // After the subscriptions, which whoever is about to go does not make.

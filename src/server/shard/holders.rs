@@ -31,6 +31,16 @@ impl Holders {
 }
 
 impl Shard {
+    /// Lets a connection that came from another process hold a channel, if so much waits for it.
+    pub(super) fn hold_again(&mut self, token: usize, channel: &Arc<Channel>) {
+        let Some(policy) = Policy::of(channel.config()) else { return };
+        let paced = policy.with(self.options.queue_bytes);
+        let conn = self.conns.get(token);
+        if conn.is_some_and(|conn| conn.is_over_half(&paced, channel.id())) {
+            self.holders.hold(token as u32, channel, self.now);
+        }
+    }
+
     /// Lets the publishers of a channel go on whose holders have taken enough or are gone, and closes
     /// those that held it too long.
     pub(super) fn settle_holders(&mut self) {

@@ -93,9 +93,10 @@ impl Pause {
         is_empty: impl Fn() -> bool,
     ) -> io::Result<()> {
         let deadline = Instant::now() + patience;
-        while self.wait(self.shards, deadline) {
+        while self.wait(self.shards, deadline) && Instant::now() < deadline {
             let rests = self.state().rests;
-            if rests && is_empty() {
+            // Asked in any case: it may have those answered who wait.
+            if is_empty() && rests {
                 return Ok(());
             }
             if !rests {
