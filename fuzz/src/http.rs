@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use qyun::server::fuzzing::client_behind;
 use qyun::wire::http::{
-    Body, BodyFault, Framing, Head, Parsed, RequestHead, find_end, parse, route,
+    Body, BodyFault, Framing, Head, Parsed, Reader, RequestHead, find_end, parse, route,
 };
 use qyun::wire::websocket::is_key;
 
@@ -30,6 +30,12 @@ pub fn head(input: &[u8]) {
         if find_end(&input[..from], 0).is_none() {
             assert_eq!(find_end(input, from), found);
         }
+    }
+    // What was read before changes nothing: neither the same head nor one with other fields.
+    let mut reader = Reader::default();
+    for before in [&b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"[..], input] {
+        reader.parse(before);
+        assert_eq!(reader.parse(input), whole);
     }
     if let Parsed::Head(head, size) = whole {
         assert!(found.is_some_and(|end| end <= size), "the shard would not have looked");

@@ -98,7 +98,9 @@ impl<'a> Plan<'a> {
     /// What `head` asks for.
     pub(super) fn of(head: &Head<'a>) -> Self {
         let target = match route(head.path) {
-            Route::SendInPath(name, message) if head.method == "GET" && head.query.is_empty() => {
+            Route::SendInPath(name, message)
+                if head.method == "GET" && head.query.is_empty() && !head.has_key =>
+            {
                 return Self::SendInPath { name, message };
             }
             Route::Listen(name)

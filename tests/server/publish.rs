@@ -114,6 +114,8 @@ fn a_message_that_comes_again_under_its_key_is_not_published_again() {
     }
     let again = body(&http.get("/channel/send/c/one?key=order-7&result=1"));
     assert_eq!((&again["offset"], counts(&again)), (&1.into(), [0, 0, 0]));
+    let again = body(&http.request("GET", "/channel/send/c/one", key, b""));
+    assert_eq!((&again["offset"], &again["duplicate"]), (&1.into(), &true.into()));
     // Another message is no repeat, and neither is the same one elsewhere.
     let conflict = post(&mut http, "/channel/send/c", key, b"two");
     assert_eq!(conflict.status, 409, "{conflict:?}");

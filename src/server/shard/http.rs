@@ -18,7 +18,7 @@ use crate::server::call::{Call, Plan};
 use crate::server::dialect::allows_origin;
 use crate::server::limits::Limit;
 use crate::server::{ServerOptions, admin};
-use crate::wire::http::{Body, BodyFault, Handshake, Head, Parsed, Refusal, find_end, parse};
+use crate::wire::http::{Body, BodyFault, Handshake, Head, Parsed, Refusal, find_end};
 use crate::wire::websocket::{Message, accept_key};
 use crate::wire::{MessageKind, Position, events, meta, percent};
 use crate::{Error, ErrorKind};
@@ -216,7 +216,7 @@ impl Shard {
 
     /// Reads one head and executes its request if it has no body. `None`: the head is not whole.
     fn request_input(&mut self, token: usize, input: &mut [u8]) -> Option<(Next, usize)> {
-        match parse(input) {
+        match self.heads.parse(input) {
             Parsed::Head(head, size) => match head_limit(&self.options, input.get(..size)?) {
                 None => {
                     let next = self.on_head(token, &head);

@@ -65,6 +65,7 @@ use super::{ServerOptions, Service};
 use crate::hub::{Channel, Decision, Gauges, Inbox, Item, Late};
 use crate::thread;
 use crate::wire::close;
+use crate::wire::http::Reader;
 use crate::wire::websocket::{Deflater, Inflater};
 
 const WAKER: Token = Token(usize::MAX - 1);
@@ -111,6 +112,7 @@ pub(super) struct Shard {
     /// looked up once. Deleted channels are found out when they are used.
     /// Peers choose the names: the hash is seeded at random, and the map is small.
     cache: HashMap<Box<str>, Arc<Channel>, foldhash::fast::RandomState>,
+    heads: Reader,
     /// Where every socket is read to.
     scratch: Vec<u8>,
     answers: Answers,
@@ -179,6 +181,7 @@ impl Shard {
             locals: Slab::new(),
             watchers: Watchers::default(),
             cache: HashMap::default(),
+            heads: Reader::default(),
             scratch: vec![0; READ_BYTES],
             answers: Answers::default(),
             again: Vec::new(),

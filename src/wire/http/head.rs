@@ -28,6 +28,8 @@ pub struct Head<'a> {
     pub origin: &'a str,
     /// `Last-Event-ID` (WHATWG HTML, section 9.2), if it is there.
     pub last_event_id: Option<&'a str>,
+    /// There is an `Idempotency-Key`.
+    pub has_key: bool,
     /// A WebSocket upgrade that is in order.
     pub handshake: Option<Handshake<'a>>,
     /// The whole head as it was sent.
@@ -164,6 +166,7 @@ struct Fields<'a> {
     content_type: &'a str,
     origin: &'a str,
     last_event_id: Option<&'a str>,
+    has_key: bool,
     key: Option<&'a str>,
     version: Option<&'a str>,
     protocol: Option<&'a str>,
@@ -201,8 +204,15 @@ fn interpret<'a>(request: &httparse::Request<'_, 'a>, raw: &'a [u8]) -> Result<H
         true => Some(fields.handshake(method, http_11, framing)?),
         false => None,
     };
-    let Fields { expects_continue, content_type, accepts_events, origin, last_event_id, .. } =
-        fields;
+    let Fields {
+        expects_continue,
+        content_type,
+        accepts_events,
+        origin,
+        last_event_id,
+        has_key,
+        ..
+    } = fields;
     Ok(Head {
         method,
         path,
@@ -214,7 +224,39 @@ fn interpret<'a>(request: &httparse::Request<'_, 'a>, raw: &'a [u8]) -> Result<H
         accepts_events,
         origin,
         last_event_id,
+        has_key,
         handshake,
+        raw,
+    })
+}
+
+/// The head `raw` of HTTP/1.1 that begins with the request line `line`, if its header fields ask for
+/// nothing. `None` also when the line is not acceptable.
+pub(super) fn interpret_line<'a>(line: &'a [u8], raw: &'a [u8]) -> Option<Head<'a>> {
+    let mut request = httparse::Request::new(&mut []);
+    // Without a header it is never complete, and says what it has read.
+    let partial = request.parse(line).ok()?.is_partial();
+    let (Some(method), Some(target), Some(1)) = (request.method, request.path, request.version)
+    else {
+        return None;
+    };
+    if !partial || !line.ends_with(b"\r\n") {
+        return None;
+    }
+    let (path, query) = split_target(target).ok()?;
+    Some(Head {
+        method,
+        path,
+        query,
+        keep_alive: true,
+        framing: Framing::Length(0),
+        expects_continue: false,
+        content_type: "",
+        accepts_events: false,
+        origin: "",
+        last_event_id: None,
+        has_key: false,
+        handshake: None,
         raw,
     })
 }
@@ -253,6 +295,7 @@ impl<'a> Fields<'a> {
             13 if is("last-event-id") => {
                 self.last_event_id = Some(std::str::from_utf8(value).unwrap_or_default());
             }
+            15 if is("idempotency-key") => self.has_key = true,
             12 if is("content-type") => {
                 self.content_type = std::str::from_utf8(value).unwrap_or_default();
             }

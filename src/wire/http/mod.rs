@@ -7,11 +7,13 @@
 
 mod body;
 mod head;
+mod reader;
 mod request;
 mod route;
 
 pub use body::{Body, BodyFault};
 pub use head::{Framing, Handshake, Head, Parsed, Refusal, find_end, parse};
+pub use reader::Reader;
 pub use request::RequestHead;
 pub use route::{Route, route};
 

@@ -56,16 +56,19 @@ pub fn route(path: &str) -> Route<'_> {
             },
         };
     };
+    // The hot one first.
+    if let Some(rest) = rest.strip_prefix("send/") {
+        return match cut(rest) {
+            None => Route::Send(rest),
+            Some((name, message)) if cut(message).is_none() => Route::SendInPath(name, message),
+            Some(_) => Route::Unknown,
+        };
+    }
     if path == crate::wire::stream::PATH {
         return Route::Stream;
     }
     match cut(rest) {
         None => Route::Channel(rest),
-        Some(("send", rest)) => match cut(rest) {
-            None => Route::Send(rest),
-            Some((name, message)) if cut(message).is_none() => Route::SendInPath(name, message),
-            Some(_) => Route::Unknown,
-        },
         Some((_, name)) if cut(name).is_some() => Route::Unknown,
         Some(("create", name)) => Route::Create(name),
         Some(("listen", name)) => Route::Listen(name),
