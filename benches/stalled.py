@@ -7,7 +7,8 @@
 Runs with the stalled reader and without it take turns, the server on one core and the load on the
 other. The load generator checks every message of its subscribers. Told are the deliveries a second
 with it, as a part of those without; the most that waited in the server; and whether every message
-that was due to a subscriber is accounted for.
+that was due to a subscriber is accounted for. The reader comes, and its queue is full, before the
+measured time begins: with `hold`, publishers have waited for it for HOLD_MS and gone on without it.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 POLICIES = ["disconnect", "drop_oldest", "drop_newest", "keep_latest", "hold"]
 QUEUE_BYTES = 1 << 20
+HOLD_MS = 500
 
 
 def get(host, path):
@@ -68,7 +70,7 @@ class Watch(threading.Thread):
 
 def run(options, policy, stalled):
     server = ["taskset", "-c", "0", options.qyun, "serve", "--listen", "127.0.0.1:0", "--shards", "1",
-              "--json", "--log", "off", "--set", f"namespaces=>: overload={policy}",
+              "--json", "--log", "off", "--set", f"namespaces=>: overload={policy}, hold_ms={HOLD_MS}",
               "--set", f"queue_bytes={QUEUE_BYTES}"]
     with subprocess.Popen(server, stdout=subprocess.PIPE, text=True) as serving:
         try:
@@ -77,7 +79,7 @@ def run(options, policy, stalled):
             watch.start()
             load = ["taskset", "-c", "1", options.qyun, "bench", "--host", host, "--json",
                     "--subscribers", str(options.subscribers), "--duration", options.duration,
-                    "--window", str(options.window)]
+                    "--window", str(options.window), "--warmup", "3s"]
             report = json.loads(subprocess.run(load, stdout=subprocess.PIPE, check=True).stdout)
             watch.ended.set()
             watch.join()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import json
 from typing import Any, Iterable
 
@@ -33,6 +34,17 @@ class Tally:
         return not (self.missing or self.doubled or self.wrong or self.faults)
 
 
+class Keeps(enum.IntEnum):
+    """What a channel keeps."""
+
+    #: Not all: who was away may have missed something.
+    FEW = 1
+    #: Everything while the server lives: within an epoch there is nothing that cannot be had.
+    ALL = 2
+    #: Everything, on disk: there is nothing at all that cannot be had.
+    DISK = 3
+
+
 class Publications:
     """What stands at each place of each channel: as published, or as first seen."""
 
@@ -48,11 +60,10 @@ class Log:
     """One client's log, judged row by row, across the client's restarts."""
 
     def __init__(
-        self, name: str, channel: str, keeps: bool, publications: Publications, tally: Tally
+        self, name: str, channel: str, keeps: Keeps, publications: Publications, tally: Tally
     ) -> None:
         self.name = name
         self.channel = channel
-        #: The channel keeps everything: within an epoch there is nothing that cannot be had.
         self._keeps = keeps
         #: Behind the last message, or where it was told to go on.
         self.position: Position | None = None
@@ -90,7 +101,7 @@ class Log:
             self._fault(f"comes back at {at} without a word whether it missed something")
         else:
             self._tally.told += 1
-            if self._keeps and at[0] == self.position[0]:
+            if self._keeps >= (Keeps.ALL if at[0] == self.position[0] else Keeps.DISK):
                 self._fault(f"told to go on at {at}, behind {self.position}, although all is kept")
             if at[0] == self.position[0] and at[1] <= self.position[1]:
                 self._fault(f"told to go on at {at}, behind {self.position}, as if missed")

@@ -22,14 +22,17 @@ import threading
 import time
 from pathlib import Path
 
-from checker import Log, Publications, Tally
+from checker import Keeps, Log, Publications, Tally
 from network import Network, NotPermitted
 
 PORT = 8000
 LINKS = 10
-#: Every channel but the last keeps more than is published; the last lets go of what is missed.
-CHANNELS = ["all.0", "all.1", "all.2", "all.3", "few"]
-NAMESPACES = "all.*: history_size=1000000, history_bytes=1000000000; few: history_size=5"
+#: Every channel but the last keeps more than is published, one of them on disk, where the server's
+#: deaths take nothing; the last lets go of what is missed.
+CHANNELS = ["disk", "all.0", "all.1", "all.2", "few"]
+NAMESPACES = (
+    "all.*: history_size=1000000, history_bytes=1000000000; few: history_size=5; disk: durability=fsync"
+)
 #: More than anything here takes; only a fault waits that long.
 PATIENCE = 60.0
 CLIENT_OPTIONS = {
@@ -50,7 +53,7 @@ class Server:
         self._command = [
             "ip", "netns", "exec", network.server, qyun, "serve", "--listen", f"0.0.0.0:{PORT}",
             "--namespaces", NAMESPACES, "--shards", "2", "--ping-interval-ms", "1000",
-            "--pong-wait-ms", "1000", *create, *more,
+            "--pong-wait-ms", "1000", "--store", str(folder / "store"), *create, *more,
         ]
         self._log = folder / "server.log"
         self._host = network.driver_host
@@ -277,7 +280,7 @@ def run(arguments: argparse.Namespace, network: Network, folder: Path) -> bool:
         server.wait_ready()
         for number in range(arguments.clients):
             channel = CHANNELS[number // LINKS % len(CHANNELS)]
-            keeps = channel.startswith("all.")
+            keeps = Keeps.FEW if channel == "few" else Keeps.DISK if channel == "disk" else Keeps.ALL
             log = Log(f"client {number}", channel, keeps, publications, tally)
             clients.append(Client(arguments.qyun, number, network, folder, log))
         publisher = Publisher(network.driver_host, arguments.rate, publications, tally)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import unittest
 
-from checker import Log, Publications, Tally
+from checker import Keeps, Log, Publications, Tally
 
 
 def connected(epoch: int, offset: int, recovered: bool | None = None) -> str:
@@ -18,7 +18,7 @@ def message(epoch: int, offset: int, data: str | None = None) -> str:
 
 
 def judged(
-    *lines: str, publications: Publications | None = None, keeps: bool = False
+    *lines: str, publications: Publications | None = None, keeps: Keeps = Keeps.FEW
 ) -> Tally:
     tally = Tally()
     Log("a", "c", keeps, publications or Publications(), tally).read(lines)
@@ -59,8 +59,14 @@ class CheckerTest(unittest.TestCase):
 
     def test_a_channel_that_keeps_everything_has_nothing_to_tell_but_of_another_epoch(self) -> None:
         start = connected(1, 4), message(1, 5)
-        self.assertFalse(judged(*start, connected(1, 9, False), keeps=True).good)
-        self.assertTrue(judged(*start, connected(2, 0, False), keeps=True).good)
+        self.assertFalse(judged(*start, connected(1, 9, False), keeps=Keeps.ALL).good)
+        self.assertTrue(judged(*start, connected(2, 0, False), keeps=Keeps.ALL).good)
+
+    def test_a_channel_on_disk_has_nothing_to_tell(self) -> None:
+        start = connected(1, 4), message(1, 5)
+        self.assertTrue(judged(*start, connected(1, 5, True), keeps=Keeps.DISK).good)
+        for at in [(1, 9), (2, 0)]:
+            self.assertFalse(judged(*start, connected(*at, False), keeps=Keeps.DISK).good)
 
     def test_what_was_published_is_compared(self) -> None:
         publications = Publications()
