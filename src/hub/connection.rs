@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::channel::{Entrance, Wish};
+use super::members::{Entrance, Wish};
 use super::wildcard::Wild;
 use super::{Attendance, Channel, Inbox, Item, Pattern, Start, lock};
 use crate::sync::atomic::{AtomicBool, Ordering::Relaxed};

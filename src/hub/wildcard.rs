@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use super::channel::{Entrance, Wish};
+use super::members::{Entrance, Wish};
 use super::{Channel, Connection, Hub, Pattern, lock};
 use crate::sync::{Arc, PoisonError};
 use crate::wire::websocket::Message;
