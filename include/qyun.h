@@ -723,10 +723,17 @@ qy_status qy_server_list_channels(const qy_server *server,
  * message stands; set its `struct_size` first. All subscribers see the messages of all publishers
  * in one and the same order.
  *
- * Threads: any, many at once. Blocks: only while the server's threads are behind by
- * `inbox_bytes`; never for a slow subscriber. In callbacks: yes.
+ * Threads: any, many at once. Blocks: while the server's threads are behind by `inbox_bytes`; in a
+ * channel with `durability` `os` or `fsync` until the system, or the disk, has the message, which has
+ * no time limit; in one with `overload=hold`, while a subscriber has no room, at most twice its
+ * `hold_ms` and nine tenths of `request_timeout_ms`. Elsewhere never for a slow subscriber. In
+ * callbacks: yes; on the server's own threads (QY_DELIVER_INLINE) it never waits.
  * Errors: QY_ERR_CHANNEL_NOT_FOUND, QY_ERR_TOO_LARGE, QY_ERR_INVALID_NAME, QY_ERR_INVALID_UTF8
- * for a text that is none, QY_ERR_INVALID_ARGUMENT for JSON that is none, QY_ERR_CLOSED.
+ * for a text that is none, QY_ERR_INVALID_ARGUMENT for JSON that is none, QY_ERR_CLOSED. With
+ * `durability`: QY_ERR_IO when the store fails, and then the message may or may not be kept;
+ * QY_ERR_WOULD_DEADLOCK on a server's own thread. With `overload=hold`, and then nothing is
+ * published: QY_ERR_TIMEOUT when it was held that long; QY_ERR_QUEUE_FULL when `inbox_bytes` of
+ * messages wait already and, on a server's own thread, where it would have to wait.
  */
 qy_status qy_server_publish(qy_server *server,
                             const char *channel,

@@ -362,11 +362,17 @@ fn path_message(kind: MessageKind, data: &[u8]) -> Option<String> {
     Some(percent::encode(text)).filter(|encoded| encoded.len() <= MAX_PATH_MESSAGE)
 }
 
-fn refusal(kind: Option<ErrorKind>, status: u16, message: &str, body: &[u8]) -> Error {
-    let kind = kind.unwrap_or(match status {
+/// What a status means that has no meaning of its own where it was told.
+pub(super) fn refused(status: u16) -> ErrorKind {
+    match status {
+        409 => ErrorKind::Conflict,
         413 | 414 => ErrorKind::TooLarge,
         _ => ErrorKind::Refused,
-    });
+    }
+}
+
+fn refusal(kind: Option<ErrorKind>, status: u16, message: &str, body: &[u8]) -> Error {
+    let kind = kind.unwrap_or_else(|| refused(status));
     let text = match message {
         "" => String::from_utf8_lossy(body).chars().take(200).collect(),
         message => message.to_owned(),

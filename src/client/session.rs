@@ -19,7 +19,7 @@ use super::inbox::Inbox;
 use super::link::{Link, Lost};
 use super::queue::Offer;
 use super::topic::Topic;
-use super::{ClientState, Event, EventKind};
+use super::{ClientState, Event, EventKind, http};
 use crate::wire::stream::{MESSAGE_HEADER, Op, Packet, Reply, decode_packet};
 use crate::wire::{MessageKind, Position, close};
 use crate::{Error, ErrorKind};
@@ -481,8 +481,7 @@ impl Session {
 fn refusal(reply: &Reply<'_>) -> Error {
     let kind = match reply.status {
         404 => ErrorKind::ChannelNotFound,
-        413 => ErrorKind::TooLarge,
-        _ => ErrorKind::Refused,
+        status => http::refused(status),
     };
     Error::new(kind, format!("the server answered {}: {}", reply.status, reply.error))
 }

@@ -11,6 +11,7 @@ mod oneshot;
 mod packet;
 mod peer;
 mod poll_fd;
+mod publish;
 mod recovery;
 mod reentrancy;
 mod relay;

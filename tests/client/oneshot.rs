@@ -71,6 +71,7 @@ fn each_answer_has_its_error_which_names_host_and_channel() {
     assert!(missing.to_string().contains("Channel not found"), "{missing}");
     for (status, kind) in [
         (400, ErrorKind::Refused),
+        (409, ErrorKind::Conflict),
         (413, ErrorKind::TooLarge),
         (414, ErrorKind::TooLarge),
         (302, ErrorKind::Refused),
