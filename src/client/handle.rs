@@ -19,7 +19,7 @@ use super::session::Session;
 use super::state::lock;
 use super::wake::Wake;
 use super::{Client, ClientCounters, ClientOptions, ClientState, History, PublishVia, role};
-use crate::hub::Range;
+use crate::hub::{BatchMessage, ChannelConfig, PublishOptions, Range, Report, Reports};
 use crate::wire::stream::{Op, Publication, Request, encode_request};
 use crate::wire::{MessageKind, Position, name};
 use crate::{Error, ErrorKind, Result, fork};
@@ -65,7 +65,7 @@ pub(crate) struct Outgoing {
     pub(crate) id: u32,
     pub(crate) packet: Bytes,
     /// Who waits for the acknowledgement; `None` when nobody does.
-    pub(crate) promise: Option<Arc<Promise<Result<Position>>>>,
+    pub(crate) promise: Option<Arc<Promise<Result<Report>>>>,
     /// How many more times it may be sent: it has a key, under which it is published once.
     pub(crate) retries: u32,
 }
@@ -297,8 +297,23 @@ impl Shared {
         self.http("read the history of", channel)?.history(channel, range)
     }
 
-    /// The HTTP calls, with connections of the handle's own, made by the first of them.
+    pub(super) fn create_channel_with(
+        &self,
+        channel: &str,
+        config: &ChannelConfig,
+        token: &str,
+    ) -> Result<()> {
+        // Those at their defaults too, so that it is the same whatever the server's defaults are.
+        let options = serde_json::Value::from(config.json()).to_string();
+        self.http("create", channel)?.create_with(channel, &options, token)
+    }
+
     fn http(&self, verb: &str, channel: &str) -> Result<&Http> {
+        self.open_http().map_err(|error| self.cannot(verb, channel, error))
+    }
+
+    /// The HTTP calls, with connections of the handle's own, made by the first of them.
+    fn open_http(&self) -> Result<&Http> {
         let http = self.http.get_or_init(|| {
             let options = &self.options;
             let tls = self.target.tls();
@@ -307,7 +322,7 @@ impl Shared {
         // After the check in `close`, or before it: either way the calls fail once it is closed.
         if self.is_closing() {
             http.close();
-            return Err(self.cannot(verb, channel, self.closed()));
+            return Err(self.closed());
         }
         Ok(http)
     }
@@ -325,26 +340,49 @@ impl Shared {
             self.tally.published.fetch_add(1, Ordering::Relaxed);
             return Ok(position);
         }
-        self.publish_by_websocket(channel, kind, data).map_err(cannot)
+        let report = self.publish_by_websocket(channel, Publication::new(kind, data));
+        report.map(|report| report.published.position).map_err(cannot)
     }
 
-    fn publish_by_websocket(
+    pub(super) fn publish_with(
         &self,
         channel: &str,
         kind: MessageKind,
         data: &[u8],
-    ) -> Result<Position> {
+        options: &PublishOptions<'_>,
+    ) -> Result<Report> {
+        let cannot = |error| self.cannot("publish to", channel, error);
+        check(channel, kind, data).and_then(|()| options.check()).map_err(cannot)?;
+        if self.options.publish_via == PublishVia::Http {
+            let http = self.http("publish to", channel)?;
+            let report = http.send_with(channel, kind, data, options)?;
+            self.tally.published.fetch_add(1, Ordering::Relaxed);
+            return Ok(report);
+        }
+        let PublishOptions { key, conflate, counts } = *options;
+        let publication = Publication { kind, data, key, conflate, counts, subscribers: true };
+        self.publish_by_websocket(channel, publication).map_err(cannot)
+    }
+
+    pub(super) fn publish_batch(&self, batch: &[BatchMessage<'_>]) -> Result<Reports> {
+        let reports = self.open_http().map_err(|error| self.of_host(error))?.send_batch(batch)?;
+        let published = reports.iter().filter(|report| report.is_ok()).count();
+        self.tally.published.fetch_add(published as u64, Ordering::Relaxed);
+        Ok(reports)
+    }
+
+    fn publish_by_websocket(&self, channel: &str, publication: Publication<'_>) -> Result<Report> {
         role::refuse_on_io("publish")?;
         let id = self.new_id();
         let promise = Arc::new(Promise::new());
         let retries = self.options.publish_retries;
-        let key = (retries > 0).then(|| format!("{:032x}", fastrand::u128(..)));
-        let op = match &key {
-            None => Op::Publish(kind, data),
-            Some(key) => {
-                let key = Some(key.as_bytes());
-                Op::PublishWith(Publication { kind, data, key, counts: false })
-            }
+        let own = (retries > 0).then(|| format!("{:032x}", fastrand::u128(..)));
+        let key = publication.key.or(own.as_deref().map(str::as_bytes));
+        let publication = Publication { key, ..publication };
+        let plain = Publication::new(publication.kind, publication.data);
+        let op = match publication == plain {
+            true => Op::Publish(publication.kind, publication.data),
+            false => Op::PublishWith(publication),
         };
         let packet = packet(id, channel, op);
         self.queue(Outgoing { id, packet, promise: Some(promise.clone()), retries })?;
@@ -447,7 +485,7 @@ impl Shared {
 
 impl Outgoing {
     /// Tells who waits for it, if somebody does.
-    pub(crate) fn answer(self, answer: Result<Position>) {
+    pub(crate) fn answer(self, answer: Result<Report>) {
         if let Some(promise) = self.promise {
             promise.give(answer);
         }
@@ -470,7 +508,7 @@ pub(crate) fn packet(id: u32, channel: &str, op: Op<'_>) -> Bytes {
 }
 
 /// Whether a message can be published at all.
-fn check(channel: &str, kind: MessageKind, data: &[u8]) -> Result<()> {
+pub(super) fn check(channel: &str, kind: MessageKind, data: &[u8]) -> Result<()> {
     name::validate(channel)?;
     match kind {
         MessageKind::Binary => Ok(()),

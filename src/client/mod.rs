@@ -15,6 +15,7 @@
 //! there, and dropping them leaks them.
 
 mod backoff;
+mod batch;
 mod connection;
 mod deflate;
 mod eventfd;
@@ -60,7 +61,7 @@ pub use packet::{PacketClient, PacketClientCounters, PacketHappening, PacketInco
 pub use socket::{SOCKET_OPTIONS, Socket, SocketCounters, SocketEvent, SocketOptions, SocketState};
 
 use crate::Result;
-use crate::hub::Range;
+use crate::hub::{BatchMessage, ChannelConfig, PublishOptions, Range, Report, Reports};
 use crate::wire::{MessageKind, Position};
 
 /// What a subscription tells its receiver.
@@ -186,6 +187,18 @@ impl Client {
         self.shared()?.create_channel(name)
     }
 
+    /// Creates a channel with options in place of its namespace's, by the admin API, over HTTP. `token`
+    /// is what that asks for, or empty. `Refused` for a wrong token, and from where the API may not be
+    /// used.
+    pub fn create_channel_with(
+        &self,
+        name: &str,
+        config: &ChannelConfig,
+        token: &str,
+    ) -> Result<()> {
+        self.shared()?.create_channel_with(name, config, token)
+    }
+
     /// Deletes a channel, over HTTP.
     pub fn delete_channel(&self, name: &str) -> Result<()> {
         self.shared()?.delete_channel(name)
@@ -210,6 +223,29 @@ impl Client {
     /// `WouldDeadlock` in an inline callback, unless publications travel by HTTP.
     pub fn publish(&self, channel: &str, kind: MessageKind, data: &[u8]) -> Result<Position> {
         self.shared()?.publish(channel, kind, data)
+    }
+
+    /// Publishes like [`Client::publish`] with what else is asked for, and tells what became of the
+    /// message. The channel's `idempotency_ms` says how long a key is remembered; whoever does not
+    /// know whether a message arrived sends it again under the same key, from any client, and it is
+    /// published once. With `publish_retries` the handle does so by itself, under the key of
+    /// `options` if there is one. With counts it waits until the server knows them.
+    ///
+    /// Errors besides: `Conflict` for a key of another message, `InvalidArgument` for a key or a
+    /// `conflate` that is empty or over 255 bytes.
+    pub fn publish_with(
+        &self,
+        channel: &str,
+        kind: MessageKind,
+        data: &[u8],
+        options: &PublishOptions<'_>,
+    ) -> Result<Report> {
+        self.shared()?.publish_with(channel, kind, data, options)
+    }
+
+    /// Publishes many messages in one HTTP request, as [`Http::send_batch`] says.
+    pub fn publish_batch(&self, batch: &[BatchMessage<'_>]) -> Result<Reports> {
+        self.shared()?.publish_batch(batch)
     }
 
     /// Queues a publication on the WebSocket without waiting for its acknowledgement; `QueueFull`
@@ -327,6 +363,24 @@ pub fn create_channel(host: &str, name: &str) -> Result<()> {
 /// broadcast. Other errors as for [`create_channel`], and `ChannelNotFound`.
 pub fn send_message(host: &str, channel: &str, message: &str) -> Result<()> {
     oneshot::send_message(host, channel, message)
+}
+
+/// Broadcasts a message with what else is asked for, as [`Http::send_with`] does, and tells what
+/// became of it. The rest as for [`send_message`].
+pub fn send_message_with(
+    host: &str,
+    channel: &str,
+    kind: MessageKind,
+    data: &[u8],
+    options: &PublishOptions<'_>,
+) -> Result<Report> {
+    oneshot::agent(host)?.send_with(channel, kind, data, options)
+}
+
+/// Broadcasts many messages in one request, as [`Http::send_batch`] does. The rest as for
+/// [`send_message`].
+pub fn send_batch(host: &str, batch: &[BatchMessage<'_>]) -> Result<Reports> {
+    oneshot::agent(host)?.send_batch(batch)
 }
 
 /// Listens on a channel until [`stop_listening`] or [`shutdown`]; returns once the subscription is

@@ -28,7 +28,7 @@ pub(crate) fn close_all() {
 }
 
 /// The kept connections to `host`: a read lock and one hash look-up once it is known.
-fn agent(host: &str) -> Result<Arc<Http>> {
+pub(super) fn agent(host: &str) -> Result<Arc<Http>> {
     let agents = &state().agents;
     if let Some(agent) = agents.read().unwrap_or_else(PoisonError::into_inner).get(host) {
         return Ok(agent.clone());

@@ -20,6 +20,7 @@ use super::link::{Link, Lost};
 use super::queue::Offer;
 use super::topic::Topic;
 use super::{ClientState, Event, EventKind, http};
+use crate::hub::{Published, Report};
 use crate::wire::stream::{MESSAGE_HEADER, Op, Packet, Reply, decode_packet};
 use crate::wire::{MessageKind, Position, close};
 use crate::{Error, ErrorKind};
@@ -300,7 +301,12 @@ impl Session {
         match self.open.remove(&reply.id) {
             Some(Open::Publish(request)) if reply.status == 0 => {
                 self.shared.tally.published.fetch_add(1, Ordering::Relaxed);
-                request.answer(Ok(reply.position));
+                let published = Published {
+                    position: reply.position,
+                    subscribers: reply.subscribers.unwrap_or_default(),
+                    duplicate: reply.duplicate,
+                };
+                request.answer(Ok(Report { published, counts: reply.counts }));
             }
             Some(Open::Publish(request)) => request.fail(refusal(reply)),
             Some(Open::Subscribe(key)) => self.subscribed(key, reply),

@@ -7,7 +7,8 @@ use std::time::Instant;
 use super::channel::State;
 use super::history::now_ms;
 use super::keys::{Found, Keyed};
-use super::{Channel, Deleted, Hub, Item, MAX_KEY, Published, lock};
+use super::outgoing::check_key;
+use super::{Channel, Deleted, Hub, Item, Published, lock};
 use crate::sync::Arc;
 use crate::sync::atomic::Ordering::Relaxed;
 use crate::wire::Position;
@@ -152,13 +153,10 @@ impl Channel {
         message: &Message,
     ) -> Result<Option<Keyed<'a>>> {
         let Some(key) = key else { return Ok(None) };
-        let invalid = |text| Err(Error::new(ErrorKind::InvalidArgument, text));
-        if !(1..=MAX_KEY).contains(&key.len()) {
-            let text = format!("an idempotency key is 1 to {MAX_KEY} bytes, not {}", key.len());
-            return invalid(text);
-        }
+        check_key(key)?;
         if !self.config.remembers_keys() {
-            return invalid("the channel remembers no idempotency keys".into());
+            let text = "the channel remembers no idempotency keys";
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
         Ok(Some(Keyed::new(key, message)))
     }

@@ -16,6 +16,11 @@ pub fn encode(text: &str) -> String {
     utf8_percent_encode(text, SEGMENT).to_string()
 }
 
+/// Encodes bytes for a query, from which they are had back whatever they are.
+pub fn encode_bytes(bytes: &[u8]) -> String {
+    percent_encoding::percent_encode(bytes, SEGMENT).to_string()
+}
+
 /// Decodes one path segment, once, to UTF-8. Borrows when nothing is encoded.
 pub fn decode(segment: &str) -> Result<Cow<'_, str>> {
     if memchr::memchr(b'%', segment.as_bytes()).is_none() {

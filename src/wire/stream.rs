@@ -15,7 +15,10 @@
 //! Bit 1: of a publish that its payload begins with a key (`key_len` u8, then the key) under which
 //! it is published once; of its reply that it was published before. Bit 2: of a publish that the
 //! reply is to tell whom it reached, and so comes when that is known, perhaps behind later ones; of
-//! that reply that `reached` u64, `queued` u64 and `dropped` u64 follow the offset.
+//! that reply that `reached` u64, `queued` u64 and `dropped` u64 follow the offset. Bit 3: of a publish
+//! that what it is the latest value of (`len` u8, then the text) precedes the message, behind the key if
+//! there is one. Bit 4: of a publish that the reply is to tell how many subscribers the channel had; of
+//! that reply that `subscribers` u64 follows the offset, before the counts.
 //! `id`: chosen by the client; the reply carries it; 0 asks for no reply unless the request fails.
 //! `status`: 0 is success, otherwise the HTTP status that says the same (400, 404, 409, 413).
 //! A publication over the server's limit is answered 413 like any other that fails; one of more than
@@ -52,6 +55,9 @@ const BINARY: u8 = 1;
 const RECOVERED: u8 = 1;
 const KEYED: u8 = 2;
 const COUNTED: u8 = 4;
+const CONFLATED: u8 = 8;
+const SUBSCRIBERS: u8 = 16;
+const ASKING: u8 = KEYED | COUNTED | CONFLATED | SUBSCRIBERS;
 const POSITION: usize = 16;
 
 /// What a client asks for.
@@ -89,8 +95,19 @@ pub struct Publication<'a> {
     pub data: &'a [u8],
     /// It is published once under this key, of which at most 255 bytes can be written.
     pub key: Option<&'a [u8]>,
+    /// What it is the latest value of, of which at most 255 bytes can be written.
+    pub conflate: Option<&'a str>,
     /// The reply tells whom it reached.
     pub counts: bool,
+    /// The reply tells how many subscribers the channel had.
+    pub subscribers: bool,
+}
+
+impl<'a> Publication<'a> {
+    /// A message that asks for nothing.
+    pub fn new(kind: MessageKind, data: &'a [u8]) -> Self {
+        Self { kind, data, key: None, conflate: None, counts: false, subscribers: false }
+    }
 }
 
 /// What a server says.
@@ -131,6 +148,8 @@ pub struct Reply<'a> {
     pub recovered: bool,
     /// Of a publish with a key: it was published before.
     pub duplicate: bool,
+    /// Of a publish that asks for it: the subscribers of the channel then.
+    pub subscribers: Option<u64>,
     /// Of a publish that asks for it: whom it reached.
     pub counts: Option<Counts>,
     /// What went wrong; empty on success.
@@ -139,7 +158,7 @@ pub struct Reply<'a> {
 
 /// Appends a request. A name over 65,535 bytes cannot be written and is cut; validate names first.
 pub fn encode_request(out: &mut Vec<u8>, request: &Request<'_>) {
-    let (since, keyed);
+    let (since, asking);
     let (op, flags, payload) = match request.op {
         Op::Subscribe => (SUBSCRIBE, 0, &[][..]),
         Op::Unsubscribe => (UNSUBSCRIBE, 0, &[][..]),
@@ -148,14 +167,25 @@ pub fn encode_request(out: &mut Vec<u8>, request: &Request<'_>) {
             since = position_bytes(position);
             (RESUME, 0, &since[..])
         }
-        Op::PublishWith(Publication { kind, data, key, counts }) => {
-            let counted = if counts { COUNTED } else { 0 };
-            match key {
-                None => (PUBLISH, flags_of(kind) | counted, data),
-                Some(key) => {
-                    let key = &key[..key.len().min(usize::from(u8::MAX))];
-                    keyed = [&[key.len() as u8][..], key, data].concat();
-                    (PUBLISH, flags_of(kind) | KEYED | counted, &keyed[..])
+        Op::PublishWith(publication) => {
+            let Publication { kind, data, key, conflate, counts, subscribers } = publication;
+            let flags = flags_of(kind)
+                | flag(key.is_some(), KEYED)
+                | flag(conflate.is_some(), CONFLATED)
+                | flag(counts, COUNTED)
+                | flag(subscribers, SUBSCRIBERS);
+            let mut bytes = Vec::new();
+            for short in [key, conflate.map(str::as_bytes)].into_iter().flatten() {
+                let short = &short[..short.len().min(usize::from(u8::MAX))];
+                bytes.push(short.len() as u8);
+                bytes.extend_from_slice(short);
+            }
+            match bytes.is_empty() {
+                true => (PUBLISH, flags, data),
+                false => {
+                    bytes.extend_from_slice(data);
+                    asking = bytes;
+                    (PUBLISH, flags, &asking[..])
                 }
             }
         }
@@ -178,18 +208,18 @@ pub fn decode_request(bytes: &[u8]) -> Option<Request<'_>> {
     let op = match op {
         SUBSCRIBE if payload.is_empty() => Op::Subscribe,
         UNSUBSCRIBE if payload.is_empty() => Op::Unsubscribe,
-        PUBLISH if flags & (KEYED | COUNTED) == 0 => Op::Publish(kind_of(flags), payload),
+        PUBLISH if flags & ASKING == 0 => Op::Publish(kind_of(flags), payload),
         PUBLISH => {
-            let (key, data) = match flags & KEYED {
-                0 => (None, payload),
-                _ => {
-                    let (size, rest) = payload.split_first()?;
-                    let (key, data) = rest.split_at_checked(usize::from(*size))?;
-                    (Some(key), data)
-                }
-            };
-            let (kind, counts) = (kind_of(flags), flags & COUNTED != 0);
-            Op::PublishWith(Publication { kind, data, key, counts })
+            let (key, rest) = short(payload, flags & KEYED != 0)?;
+            let (conflate, data) = short(rest, flags & CONFLATED != 0)?;
+            Op::PublishWith(Publication {
+                kind: kind_of(flags),
+                data,
+                key,
+                conflate: conflate.map(std::str::from_utf8).transpose().ok()?,
+                counts: flags & COUNTED != 0,
+                subscribers: flags & SUBSCRIBERS != 0,
+            })
         }
         RESUME if payload.len() == POSITION => {
             Op::Resume(Position { epoch: word(payload, 0)?, offset: word(payload, 8)? })
@@ -201,15 +231,18 @@ pub fn decode_request(bytes: &[u8]) -> Option<Request<'_>> {
 
 /// Appends a reply.
 pub fn encode_reply(out: &mut Vec<u8>, reply: &Reply<'_>) {
-    let flag = |set: bool, bit: u8| if set { bit } else { 0 };
     let flags = flag(reply.recovered, RECOVERED)
         | flag(reply.duplicate, KEYED)
-        | flag(reply.counts.is_some(), COUNTED);
+        | flag(reply.counts.is_some(), COUNTED)
+        | flag(reply.subscribers.is_some(), SUBSCRIBERS);
     out.extend_from_slice(&[REPLY, flags]);
     out.extend_from_slice(&reply.status.to_le_bytes());
     out.extend_from_slice(&reply.id.to_le_bytes());
     out.extend_from_slice(&reply.channel.to_le_bytes());
     out.extend_from_slice(&position_bytes(reply.position));
+    if let Some(subscribers) = reply.subscribers {
+        out.extend_from_slice(&subscribers.to_le_bytes());
+    }
     if let Some(Counts { reached, queued, dropped }) = reply.counts {
         for count in [reached, queued, dropped] {
             out.extend_from_slice(&count.to_le_bytes());
@@ -241,13 +274,17 @@ pub fn decode_packet(bytes: &[u8]) -> Option<Packet<'_>> {
     let head = bytes.first_chunk::<8>()?;
     match head[0] {
         REPLY => {
-            let (counts, text) = match head[1] & COUNTED {
+            let (subscribers, at) = match head[1] & SUBSCRIBERS {
                 0 => (None, REPLY_HEADER),
+                _ => (Some(word(bytes, REPLY_HEADER)?), REPLY_HEADER + 8),
+            };
+            let (counts, text) = match head[1] & COUNTED {
+                0 => (None, at),
                 _ => {
-                    let count = |n: usize| word(bytes, REPLY_HEADER + 8 * n);
+                    let count = |n: usize| word(bytes, at + 8 * n);
                     let counts =
                         Counts { reached: count(0)?, queued: count(1)?, dropped: count(2)? };
-                    (Some(counts), REPLY_HEADER + 24)
+                    (Some(counts), at + 24)
                 }
             };
             Some(Packet::Reply(Reply {
@@ -257,6 +294,7 @@ pub fn decode_packet(bytes: &[u8]) -> Option<Packet<'_>> {
                 position: Position { epoch: word(bytes, 16)?, offset: word(bytes, 24)? },
                 recovered: head[1] & RECOVERED != 0,
                 duplicate: head[1] & KEYED != 0,
+                subscribers,
                 counts,
                 error: std::str::from_utf8(bytes.get(text..)?).ok()?,
             }))
@@ -275,6 +313,20 @@ pub fn decode_packet(bytes: &[u8]) -> Option<Packet<'_>> {
 /// The number at `at`, if it is there.
 fn word(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk::<8>().map(|bytes| u64::from_le_bytes(*bytes))
+}
+
+/// What a length in one byte announces, if it is there, and what follows it.
+fn short(bytes: &[u8], is_there: bool) -> Option<(Option<&[u8]>, &[u8])> {
+    if !is_there {
+        return Some((None, bytes));
+    }
+    let (size, rest) = bytes.split_first()?;
+    let (short, rest) = rest.split_at_checked(usize::from(*size))?;
+    Some((Some(short), rest))
+}
+
+fn flag(set: bool, bit: u8) -> u8 {
+    if set { bit } else { 0 }
 }
 
 fn position_bytes(position: Position) -> [u8; POSITION] {
@@ -324,11 +376,19 @@ mod tests {
         encode_reply(&mut bytes, &reply);
         assert_eq!(bytes[..16], *b"\x81\x01\0\0\x01\0\0\0\x02\0\0\0\0\0\0\0");
         let mut bytes = Vec::new();
-        let publication =
-            Publication { kind: MessageKind::Binary, data: b"hi", key: Some(b"k"), counts: true };
+        let plain = Publication::new(MessageKind::Binary, b"hi");
+        let publication = Publication { key: Some(b"k"), counts: true, ..plain };
         let op = Op::PublishWith(publication);
         encode_request(&mut bytes, &Request { id: 1, channel: "c", op });
         assert_eq!(bytes, b"\x03\x07\x01\0\x01\0\0\0c\x01khi");
+        let mut bytes = Vec::new();
+        let all = Publication { conflate: Some("abc"), subscribers: true, ..publication };
+        encode_request(&mut bytes, &Request { id: 1, channel: "c", op: Op::PublishWith(all) });
+        assert_eq!(bytes, b"\x03\x1f\x01\0\x01\0\0\0c\x01k\x03abchi");
+        let mut bytes = Vec::new();
+        let reply = Reply { id: 1, subscribers: Some(258), ..Reply::default() };
+        encode_reply(&mut bytes, &reply);
+        assert_eq!((bytes[1], &bytes[32..]), (16, &[2, 1, 0, 0, 0, 0, 0, 0][..]));
         let mut bytes = Vec::new();
         let counts = Some(Counts { reached: 3, queued: 2, dropped: 1 });
         let reply = Reply { id: 1, duplicate: true, counts, ..Reply::default() };
@@ -368,14 +428,17 @@ mod tests {
     proptest! {
         #[test]
         fn requests_survive_the_wire(
-            id: u32, name in ".{0,80}", body: Vec<u8>, binary: bool, epoch: u64, offset: u64,
+            id: u32, name in ".{0,60}", body: Vec<u8>, binary: bool, epoch: u64, offset: u64,
             key in prop::collection::vec(any::<u8>(), 0..256),
         ) {
             let kind = if binary { MessageKind::Binary } else { MessageKind::Text };
             let resume = Op::Resume(Position { epoch, offset });
-            let keyed = Publication { kind, data: &body, key: Some(&key), counts: binary };
-            let counted = Publication { kind, data: &body, key: None, counts: true };
-            let with = [Op::PublishWith(keyed), Op::PublishWith(counted)];
+            let new = Publication::new(kind, &body);
+            let keyed = Publication { key: Some(&key), counts: binary, ..new };
+            let counted = Publication { counts: true, subscribers: binary, ..new };
+            let latest = Publication { conflate: Some(&name), ..keyed };
+            let latest_alone = Publication { conflate: Some(&name), ..counted };
+            let with = [keyed, counted, latest, latest_alone].map(Op::PublishWith);
             let plain = [Op::Subscribe, Op::Unsubscribe, Op::Publish(kind, &body), resume];
             for op in plain.into_iter().chain(with) {
                 let request = Request { id, channel: &name, op };
@@ -388,13 +451,13 @@ mod tests {
         #[test]
         fn packets_survive_the_wire(
             id: u32, status: u16, channel: u64, epoch: u64, offset: u64, recovered: bool,
-            duplicate: bool, counts: Option<[u64; 3]>, error in ".{0,80}", payload: Vec<u8>,
+            duplicate: bool, subscribers: Option<u64>, counts: Option<[u64; 3]>, error in ".{0,80}", payload: Vec<u8>,
         ) {
             let position = Position { epoch, offset };
             let counts = counts.map(|[reached, queued, dropped]| Counts { reached, queued, dropped });
             let error = &*error;
             let reply =
-                Reply { id, status, channel, position, recovered, duplicate, counts, error };
+                Reply { id, status, channel, position, recovered, duplicate, subscribers, counts, error };
             let mut bytes = Vec::new();
             encode_reply(&mut bytes, &reply);
             prop_assert_eq!(decode_packet(&bytes), Some(Packet::Reply(reply)));

@@ -201,8 +201,8 @@ fn by_stream(address: SocketAddr) -> Repeat {
     let mut raw = Raw::websocket(address, "/channel/stream");
     Box::new(move |round| {
         let counts = round.is_multiple_of(2);
-        let publication =
-            Publication { kind: MessageKind::Text, data: b"once", key: Some(b"k"), counts };
+        let plain = Publication::new(MessageKind::Text, b"once");
+        let publication = Publication { key: Some(b"k"), counts, ..plain };
         let id = round as u32 + 1;
         raw.send_frame(0x82, &request(id, "c", Op::PublishWith(publication)));
         let frame = raw.message();
@@ -272,7 +272,8 @@ fn sessions_and_streams_are_told_what_became_of_a_publication() {
 
     let mut stream = Raw::websocket(address, "/channel/stream");
     let with = |id, channel, data, key, counts| {
-        let publication = Publication { kind: MessageKind::Binary, data, key, counts };
+        let plain = Publication::new(MessageKind::Binary, data);
+        let publication = Publication { key, counts, ..plain };
         request(id, channel, Op::PublishWith(publication))
     };
     let mut reply = |packet: Vec<u8>| {
@@ -457,7 +458,7 @@ fn replies_of_a_stream_that_wait_are_overtaken_by_those_that_do_not() {
     // A stream on the shard that is not held up: an upgrade of a connection that is there.
     let mut stream = held.hold();
     assert_eq!(stream.upgrade("/channel/stream", "").status, 101);
-    let publication = Publication { kind: MessageKind::Text, data: b"1", key: None, counts: true };
+    let publication = Publication { counts: true, ..Publication::new(MessageKind::Text, b"1") };
     stream.send_frame(0x82, &request(1, "c", Op::PublishWith(publication)));
     stream.send_frame(0x82, &request(2, "c", Op::Publish(MessageKind::Text, b"2")));
     let id = |frame: Frame| match decode_packet(&frame.payload) {

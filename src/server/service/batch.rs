@@ -5,28 +5,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use super::publish::stopped;
-use super::{Done, PublishOptions, Report, Service};
+use super::{Done, Service};
 use crate::delivery::waiting_for_peer;
-use crate::hub::Channel;
-use crate::wire::MessageKind;
+use crate::hub::{BatchMessage, Channel, Report, Reports};
 use crate::wire::websocket::Message;
 use crate::{Error, ErrorKind, Result, thread};
-
-/// One message of a batch.
-#[derive(Debug, Clone, Copy)]
-pub struct BatchMessage<'a> {
-    /// The channel's name.
-    pub channel: &'a str,
-    /// Text or binary.
-    pub kind: MessageKind,
-    /// The message.
-    pub payload: &'a [u8],
-    /// What is asked for beside its publication.
-    pub options: PublishOptions<'a>,
-}
-
-/// What became of the messages of a batch, in their order.
-pub type Reports = Vec<Result<Report>>;
 
 /// Who is told what became of a batch, as [`Done`] is of one publication.
 pub type BatchDone = Box<dyn FnOnce(Reports) + Send>;

@@ -3,8 +3,8 @@
 use std::sync::{Arc, PoisonError};
 
 use super::Service;
-use super::publish::{Done, PublishOptions, Report, Wanted, outgoing};
-use crate::hub::{Channel, Committed};
+use super::publish::{Done, Wanted, outgoing};
+use crate::hub::{Channel, Committed, PublishOptions, Report};
 use crate::tally::Counts;
 use crate::wire::websocket::Message;
 use crate::{Error, ErrorKind, Result};

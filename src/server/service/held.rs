@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::Service;
-use super::publish::{Done, PublishOptions, Report};
-use crate::hub::{Budget, Channel, Hold};
+use super::publish::Done;
+use crate::hub::{Budget, Channel, Hold, PublishOptions, Report};
 use crate::wire::websocket::Message;
 use crate::{Error, ErrorKind, Result};
 

@@ -8,10 +8,11 @@ mod endpoints;
 mod held;
 mod publish;
 
-pub use batch::{BatchDone, BatchMessage, Reports};
+pub use crate::hub::{BatchMessage, PublishOptions, Report, Reports};
+pub use batch::BatchDone;
 pub use connections::PresenceCallback;
 pub(in crate::server) use held::Patience;
-pub use publish::{Done, PublishOptions, Report};
+pub use publish::Done;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};

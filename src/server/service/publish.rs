@@ -5,33 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 use super::{Patience, Service};
 use crate::delivery::waiting_for_peer;
-use crate::hub::{Channel, MAX_KEY, Overload, Published};
+use crate::hub::{Channel, Overload, PublishOptions, Published, Report, check_conflate};
 use crate::tally::{Counts, Tally};
 use crate::wire::websocket::{Extras, Message};
 use crate::wire::{MessageKind, Position};
 use crate::{Error, ErrorKind, Result, thread};
-
-/// What a publisher asks for beside the publication.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct PublishOptions<'a> {
-    /// The message is published once, however often it comes under this key (1 to 255 bytes) within
-    /// the channel's `idempotency_ms`.
-    pub key: Option<&'a [u8]>,
-    /// What the message is the latest value of (1 to 255 bytes), in a channel with
-    /// `overload=keep_latest`. Elsewhere it means nothing.
-    pub conflate: Option<&'a str>,
-    /// How many subscribers it reached, which is known only when all shards have sent it on.
-    pub counts: bool,
-}
-
-/// What became of a publication.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Report {
-    /// Where it is.
-    pub published: Published,
-    /// Whom it reached, if that was asked for. A repeat reaches nobody.
-    pub counts: Option<Counts>,
-}
 
 impl Report {
     /// The members of its JSON object.
@@ -303,13 +281,7 @@ impl Service {
 /// What the channel takes of what a message is said to be the latest value of.
 fn conflation(channel: &Channel, conflate: Option<&str>) -> Result<Option<Arc<str>>> {
     let Some(conflate) = conflate else { return Ok(None) };
-    if !(1..=MAX_KEY).contains(&conflate.len()) {
-        let text = format!(
-            "what a message is the latest value of is named by 1 to {MAX_KEY} bytes: there are {}",
-            conflate.len()
-        );
-        return Err(Error::new(ErrorKind::InvalidArgument, text));
-    }
+    check_conflate(conflate)?;
     let keeps = channel.config().policy() == Overload::KeepLatest;
     Ok(keeps.then(|| conflate.into()))
 }

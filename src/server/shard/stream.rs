@@ -58,16 +58,18 @@ impl Shard {
             return;
         }
         let Some(request) = stream::decode_request(head) else { return self.on_no_request(token) };
-        let key = match request.op {
+        let extra = match request.op {
             Op::Publish(..) => 0,
-            Op::PublishWith(Publication { key, .. }) => key.map_or(0, |key| key.len() + 1),
+            Op::PublishWith(Publication { key, conflate, .. }) => {
+                key.map_or(0, |key| key.len() + 1) + conflate.map_or(0, |text| text.len() + 1)
+            }
             _ => return self.on_no_request(token),
         };
         if kind != MessageKind::Binary {
             return self.on_no_request(token);
         }
         Gauges::add(&self.gauges().rejected, 1);
-        let payload = size.saturating_sub(stream::REQUEST_HEADER + request.channel.len() + key);
+        let payload = size.saturating_sub(stream::REQUEST_HEADER + request.channel.len() + extra);
         let refusal = Err(self.service.too_large(payload));
         self.answer_request(token, &request, &refusal);
     }
@@ -159,8 +161,7 @@ impl Shard {
             Err(error) => return Some(Err(error)),
         };
         if channel.hold().is_some() || channel.commits() {
-            let publication = Publication { kind, data, key: None, counts: false };
-            return self.stream_publish_with(token, request, &publication);
+            return self.stream_publish_with(token, request, &Publication::new(kind, data));
         }
         let published = self.service.publish_to(&channel, &Message::new(kind, data));
         Some(published.map(|published| {
@@ -174,8 +175,9 @@ impl Shard {
         &mut self,
         token: usize,
         request: &Request<'_>,
-        &Publication { kind, data, key, counts }: &Publication<'_>,
+        publication: &Publication<'_>,
     ) -> Option<Answered> {
+        let Publication { kind, data, key, conflate, counts, subscribers } = *publication;
         let found =
             self.service.check(kind, data).and_then(|()| self.service.find(request.channel));
         let channel = match found {
@@ -188,7 +190,7 @@ impl Shard {
         };
         // Without a reply nobody is told.
         let counts = counts && request.id != 0;
-        let options = PublishOptions { key, counts, ..PublishOptions::default() };
+        let options = PublishOptions { key, conflate, counts };
         let number = channel.id();
         let later = || -> Done {
             let mut teller = Teller {
@@ -196,13 +198,14 @@ impl Shard {
                 token: token as u32,
                 ticket,
                 id: request.id,
+                subscribers,
                 told: false,
             };
             Box::new(move |report| teller.tell(number, report))
         };
         let message = Message::new(kind, data);
         let report = self.service.publish_asking(&channel, &message, options, later)?;
-        Some(report.map(|report| reply_of(number, &report)))
+        Some(report.map(|report| reply_of(number, &report, subscribers)))
     }
 }
 
@@ -212,6 +215,8 @@ struct Teller {
     token: u32,
     ticket: u64,
     id: u32,
+    /// Whether the reply tells how many subscribers there were.
+    subscribers: bool,
     told: bool,
 }
 
@@ -220,7 +225,7 @@ impl Teller {
         match report {
             // Nobody asked for a reply.
             Ok(_) if self.id == 0 => self.told = true,
-            Ok(report) => self.send(&reply_of(channel, &report)),
+            Ok(report) => self.send(&reply_of(channel, &report, self.subscribers)),
             Err(error) => self.send(&failure(self.id, &error, &error.to_string())),
         }
     }
@@ -247,16 +252,17 @@ impl Drop for Teller {
 /// and refused by a reply; beyond that the connection is closed, for the bandwidth's sake.
 pub(super) fn limits(max_message: usize) -> Limits {
     let name = stream::REQUEST_HEADER + crate::wire::name::MAX_LEN;
-    let head = name + 1 + MAX_KEY;
+    let head = name + 2 * (1 + MAX_KEY);
     let (max, skip) = (max_message + head, max_message.saturating_mul(16) + name);
     Limits { skip, head, ..Limits::keep(max) }
 }
 
-fn reply_of(channel: u64, report: &Report) -> Reply<'static> {
+fn reply_of(channel: u64, report: &Report, subscribers: bool) -> Reply<'static> {
     Reply {
         channel,
         position: report.published.position,
         duplicate: report.published.duplicate,
+        subscribers: subscribers.then_some(report.published.subscribers),
         counts: report.counts,
         ..Reply::default()
     }
