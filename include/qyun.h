@@ -1033,6 +1033,9 @@ qy_status qy_server_reload(qy_server *server,
 /** The program handles the connection's messages: see the endpoints section. */
 #define QY_DIALECT_HOST 4
 
+/** The connection speaks the stream protocol: a client subscribes to patterns or watches who is there. */
+#define QY_DIALECT_STREAM 5
+
 /** A connection of a server. */
 typedef struct qy_connection qy_connection;
 

@@ -1,6 +1,7 @@
 //! The binary formats: the stream protocol, packets and their protobuf, gRPC's requests.
 
 use prost::Message;
+use qyun::wire::members;
 use qyun::wire::packet::{self, Displaced, Fault, Packet, Side};
 use qyun::wire::stream::{self, Op};
 
@@ -32,6 +33,17 @@ pub fn stream(input: &[u8]) {
             assert_eq!(stream::decode_packet(&stream::gone(channel)), Some(gone));
         }
         None => {}
+    }
+    if let Some(call) = members::decode_call(input) {
+        let mut out = Vec::new();
+        members::encode_call(&mut out, &call);
+        assert_eq!(members::decode_call(&out), Some(call));
+        assert_eq!(out.len(), input.len());
+    }
+    if let Some(notice) = members::decode_notice(input) {
+        let mut out = Vec::new();
+        members::encode_notice(&mut out, &notice);
+        assert_eq!(members::decode_notice(&out), Some(notice));
     }
 }
 

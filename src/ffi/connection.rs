@@ -59,6 +59,8 @@ pub const QY_DIALECT_PACKET: i32 = 2;
 pub const QY_DIALECT_GATEWAY: i32 = 3;
 /// The program handles the connection's messages: see the endpoints section.
 pub const QY_DIALECT_HOST: i32 = 4;
+/// The connection speaks the stream protocol: a client subscribes to patterns or watches who is there.
+pub const QY_DIALECT_STREAM: i32 = 5;
 
 /// A connection of a server.
 pub struct qy_connection {
@@ -170,6 +172,7 @@ pub(super) fn dialect_code(dialect: Dialect) -> i32 {
         Dialect::Packet => QY_DIALECT_PACKET,
         Dialect::Gateway => QY_DIALECT_GATEWAY,
         Dialect::Host => QY_DIALECT_HOST,
+        Dialect::Stream => QY_DIALECT_STREAM,
     }
 }
 

@@ -36,8 +36,8 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
 use super::connection::{
-    QY_DIALECT_GATEWAY, QY_DIALECT_HOST, QY_DIALECT_PACKET, QY_DIALECT_SESSION, optional_text,
-    qy_connection,
+    QY_DIALECT_GATEWAY, QY_DIALECT_HOST, QY_DIALECT_PACKET, QY_DIALECT_SESSION, QY_DIALECT_STREAM,
+    optional_text, qy_connection,
 };
 use super::error::{Failure, Outcome};
 use super::guard::{bytes, clear, guard, on_object, output, text};
@@ -98,9 +98,10 @@ unsafe fn read_filter(filter: *const qy_connection_filter) -> Outcome<Filter> {
         Ok(QY_DIALECT_PACKET) => Some(Dialect::Packet),
         Ok(QY_DIALECT_GATEWAY) => Some(Dialect::Gateway),
         Ok(QY_DIALECT_HOST) => Some(Dialect::Host),
+        Ok(QY_DIALECT_STREAM) => Some(Dialect::Stream),
         _ => {
             return Err(Failure::parameter(format!(
-                "'filter->dialect' is {}; it takes 0 or a QY_DIALECT_ constant (1 to 4)",
+                "'filter->dialect' is {}; it takes 0 or a QY_DIALECT_ constant (1 to 5)",
                 filter.dialect
             )));
         }

@@ -55,7 +55,7 @@ pub use publish::Keyable;
 pub use registry::Hub;
 pub use resume::{Extract, Page, Resume};
 pub use survey::{Rank, Slow, Survey};
-pub use wildcard::{Beyond, MAX_SCAN, MAX_SEGMENTS};
+pub use wildcard::{Entered, MAX_SCAN, MAX_SEGMENTS, Notices};
 
 /// Locks `mutex`. No code that holds one of the hub's locks can panic halfway through a change, so
 /// a poisoned one is as good as any.

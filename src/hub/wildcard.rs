@@ -6,10 +6,12 @@
 //! patterns alone does not keep a channel from going when it is empty.
 
 use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
 
 use super::members::{Entrance, Wish};
-use super::{Channel, Connection, Hub, Pattern, lock};
+use super::{Channel, Connection, Hub, Pattern, Start, lock};
 use crate::sync::{Arc, PoisonError};
+use crate::wire::Position;
 use crate::wire::websocket::Message;
 use crate::{Error, ErrorKind, Result};
 
@@ -18,9 +20,19 @@ pub const MAX_SEGMENTS: usize = 32;
 /// The most channels that are looked at when a subscription begins.
 pub const MAX_SCAN: usize = 100_000;
 
-/// Makes the message about a new channel, by its name, that a connection is not brought into because
-/// it is in as many as it may be.
-pub type Beyond = fn(&str) -> Message;
+/// What a connection is told of what its patterns do, as its dialect has it.
+#[derive(Debug, Clone, Copy)]
+pub struct Notices {
+    /// Makes the message about a new channel, by its name, that it is not brought into because it is
+    /// in as many as it may be.
+    pub beyond: fn(&str) -> Message,
+    /// Makes the message about a channel that a pattern of its matches: its number, its name and the
+    /// position behind which its messages come by the pattern. It precedes them.
+    pub entered: Option<Entered>,
+}
+
+/// See [`Notices::entered`].
+pub type Entered = fn(u64, &str, Position) -> Message;
 
 /// The patterns of a connection and what they did.
 #[derive(Debug)]
@@ -28,7 +40,7 @@ pub(super) struct Wild {
     pub(super) patterns: Vec<Pattern>,
     /// The channels that it is in by patterns alone.
     pub(super) loose: BTreeSet<u64>,
-    pub(super) beyond: Beyond,
+    pub(super) notices: Notices,
 }
 
 impl Wild {
@@ -49,13 +61,13 @@ impl Connection {
     }
 
     /// False if it has the pattern already. Error: `Closed`.
-    fn add_pattern(&self, pattern: &Pattern, beyond: Beyond) -> Result<bool> {
+    fn add_pattern(&self, pattern: &Pattern, notices: Notices) -> Result<bool> {
         let mut state = lock(&self.state);
         if state.closed {
             return Err(Error::new(ErrorKind::Closed, "the connection is closed"));
         }
         let wild = state.wild.get_or_insert_with(|| {
-            Box::new(Wild { patterns: Vec::new(), loose: BTreeSet::new(), beyond })
+            Box::new(Wild { patterns: Vec::new(), loose: BTreeSet::new(), notices })
         });
         if wild.patterns.contains(pattern) {
             return Ok(false);
@@ -97,18 +109,27 @@ impl Connection {
             let full = state.subscriptions() >= max;
             let state = &mut *state;
             let Some(wild) = &mut state.wild else { return };
-            if state.closed
-                || state.channels.contains_key(&channel.id())
-                || !wild.matches(channel.name())
-            {
+            if state.closed || !wild.matches(channel.name()) {
                 return;
             }
-            let entrance = Entrance { loose: true, user: None, wish: Wish::default() };
-            if !full && channel.add_member(self, &entrance, |_, _| None).is_ok() {
-                wild.loose.insert(channel.id());
-                state.channels.insert(channel.id(), Arc::clone(channel));
+            let Notices { beyond, entered } = wild.notices;
+            let tell = |start: &Start| Some(entered?(channel.id(), channel.name(), start.position));
+            match state.channels.entry(channel.id()) {
+                Entry::Occupied(_) => {
+                    // One that was deleted tells so itself.
+                    let _ = channel.tell_member(self, Wish::default(), |start, _| tell(start));
+                    None
+                }
+                Entry::Vacant(_) if full => Some(beyond),
+                Entry::Vacant(place) => {
+                    let entrance = Entrance { loose: true, user: None, wish: Wish::default() };
+                    if channel.add_member(self, &entrance, |start, _| tell(start)).is_ok() {
+                        wild.loose.insert(channel.id());
+                        place.insert(Arc::clone(channel));
+                    }
+                    None
+                }
             }
-            full.then_some(wild.beyond)
         };
         match beyond {
             // It fails only when the connection is closed.
@@ -138,7 +159,7 @@ impl Hub {
         &self,
         connection: &Arc<Connection>,
         pattern: &Pattern,
-        beyond: Beyond,
+        notices: Notices,
         tell: impl FnOnce(usize) -> Message,
     ) -> Result<()> {
         let segments = pattern.as_str().split('.').count();
@@ -153,7 +174,7 @@ impl Hub {
             self.check_reach(connection, pattern, &matching)?;
             // Held together, so that whoever ends the connection finds what was noted.
             let mut interest = self.interest.write().unwrap_or_else(PoisonError::into_inner);
-            if connection.add_pattern(pattern, beyond)? {
+            if connection.add_pattern(pattern, notices)? {
                 interest.insert(pattern, connection.serial(), Arc::clone(connection));
             }
             drop(interest);

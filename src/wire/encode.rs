@@ -2,7 +2,7 @@
 
 use super::session::notification;
 use super::websocket::Message;
-use super::{Dialect, MessageKind, packet};
+use super::{Dialect, MessageKind, packet, stream};
 
 /// A message to a connection of `dialect`, sent to it and not through a channel.
 pub fn encode(dialect: Dialect, kind: MessageKind, payload: &[u8]) -> Message {
@@ -10,6 +10,10 @@ pub fn encode(dialect: Dialect, kind: MessageKind, payload: &[u8]) -> Message {
         Dialect::Session => Message::new(MessageKind::Text, &notification(None, kind, payload)),
         Dialect::Packet => {
             Message::from_parts(MessageKind::Binary, &[&packet_header(payload), payload])
+        }
+        Dialect::Stream => {
+            let header = stream::message_header(0, 0, kind);
+            Message::from_parts(MessageKind::Binary, &[&header, payload])
         }
         Dialect::Gateway | Dialect::Host => Message::new(kind, payload),
     }

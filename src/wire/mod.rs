@@ -4,6 +4,7 @@ mod encode;
 pub mod events;
 pub mod handover;
 pub mod http;
+pub mod members;
 pub mod meta;
 pub mod name;
 pub mod packet;
@@ -38,11 +39,14 @@ pub enum Dialect {
     Gateway,
     /// Bare messages, which the embedding program handles.
     Host,
+    /// Packets of the stream protocol.
+    Stream,
 }
 
 impl Dialect {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Session, Self::Packet, Self::Gateway, Self::Host];
+    pub const ALL: [Self; 5] =
+        [Self::Session, Self::Packet, Self::Gateway, Self::Host, Self::Stream];
 
     /// Its name in lower case.
     pub fn name(self) -> &'static str {
@@ -51,6 +55,7 @@ impl Dialect {
             Self::Packet => "packet",
             Self::Gateway => "gateway",
             Self::Host => "host",
+            Self::Stream => "stream",
         }
     }
 

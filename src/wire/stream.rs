@@ -57,6 +57,8 @@ const KEYED: u8 = 2;
 const COUNTED: u8 = 4;
 const CONFLATED: u8 = 8;
 const SUBSCRIBERS: u8 = 16;
+/// Of a reply to a watch or an attendance (see [`members`](super::members)).
+const THERE: u8 = 8;
 const ASKING: u8 = KEYED | COUNTED | CONFLATED | SUBSCRIBERS;
 const POSITION: usize = 16;
 
@@ -152,6 +154,8 @@ pub struct Reply<'a> {
     pub subscribers: Option<u64>,
     /// Of a publish that asks for it: whom it reached.
     pub counts: Option<Counts>,
+    /// Of a connection with a name that asks for it: who is there, in JSON.
+    pub there: Option<&'a str>,
     /// What went wrong; empty on success.
     pub error: &'a str,
 }
@@ -234,7 +238,8 @@ pub fn encode_reply(out: &mut Vec<u8>, reply: &Reply<'_>) {
     let flags = flag(reply.recovered, RECOVERED)
         | flag(reply.duplicate, KEYED)
         | flag(reply.counts.is_some(), COUNTED)
-        | flag(reply.subscribers.is_some(), SUBSCRIBERS);
+        | flag(reply.subscribers.is_some(), SUBSCRIBERS)
+        | flag(reply.there.is_some(), THERE);
     out.extend_from_slice(&[REPLY, flags]);
     out.extend_from_slice(&reply.status.to_le_bytes());
     out.extend_from_slice(&reply.id.to_le_bytes());
@@ -248,7 +253,7 @@ pub fn encode_reply(out: &mut Vec<u8>, reply: &Reply<'_>) {
             out.extend_from_slice(&count.to_le_bytes());
         }
     }
-    out.extend_from_slice(reply.error.as_bytes());
+    out.extend_from_slice(reply.there.unwrap_or(reply.error).as_bytes());
 }
 
 /// The header of a message; the payload follows it.
@@ -287,6 +292,11 @@ pub fn decode_packet(bytes: &[u8]) -> Option<Packet<'_>> {
                     (Some(counts), at + 24)
                 }
             };
+            let text = std::str::from_utf8(bytes.get(text..)?).ok()?;
+            let (there, error) = match head[1] & THERE {
+                0 => (None, text),
+                _ => (Some(text), ""),
+            };
             Some(Packet::Reply(Reply {
                 status: u16::from_le_bytes([head[2], head[3]]),
                 id: u32::from_le_bytes([head[4], head[5], head[6], head[7]]),
@@ -296,7 +306,8 @@ pub fn decode_packet(bytes: &[u8]) -> Option<Packet<'_>> {
                 duplicate: head[1] & KEYED != 0,
                 subscribers,
                 counts,
-                error: std::str::from_utf8(bytes.get(text..)?).ok()?,
+                there,
+                error,
             }))
         }
         MESSAGE => Some(Packet::Message {
@@ -455,9 +466,10 @@ mod tests {
         ) {
             let position = Position { epoch, offset };
             let counts = counts.map(|[reached, queued, dropped]| Counts { reached, queued, dropped });
-            let error = &*error;
-            let reply =
-                Reply { id, status, channel, position, recovered, duplicate, subscribers, counts, error };
+            let (there, error) = if duplicate { (Some(&*error), "") } else { (None, &*error) };
+            let reply = Reply {
+                id, status, channel, position, recovered, duplicate, subscribers, counts, there, error,
+            };
             let mut bytes = Vec::new();
             encode_reply(&mut bytes, &reply);
             prop_assert_eq!(decode_packet(&bytes), Some(Packet::Reply(reply)));

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 use qyun::hub::{
     Attendance, Change, Channel, ChannelConfig, Connection, Connections, Home, Hub, Inbox, Item,
-    Origin, PresenceEvent, Wish,
+    Notices, Origin, PresenceEvent, Wish,
 };
 use qyun::wire::Dialect;
 use qyun::wire::http::RequestHead;
@@ -234,7 +234,8 @@ fn patterns_bring_nobody_into_the_list() {
     let (hub, inboxes, _) = hub(1, usize::MAX);
     let one = connection("a", 1, &inboxes[0]);
     let pattern = qyun::hub::Pattern::parse(">").unwrap();
-    hub.subscribe_pattern(&one, &pattern, |_| text("x"), |_| text("x")).unwrap();
+    let notices = Notices { beyond: |_| text("x"), entered: None };
+    hub.subscribe_pattern(&one, &pattern, notices, |_| text("x")).unwrap();
     let channel = create(&hub, "c");
     let count = || channel.attendance(None, 10).unwrap().count;
     assert_eq!((channel.member_count(), count()), (1, 0));

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use qyun::ErrorKind;
-use qyun::hub::{Channel, Connection, Home, Hub, Inbox, Item, MAX_SEGMENTS, Origin, Pattern};
+use qyun::hub::{
+    Channel, Connection, Home, Hub, Inbox, Item, MAX_SEGMENTS, Notices, Origin, Pattern,
+};
 use qyun::wire::http::RequestHead;
 use qyun::wire::websocket::Message;
 use qyun::wire::{Dialect, MessageKind};
@@ -38,7 +40,8 @@ fn beyond(name: &str) -> Message {
 }
 
 fn subscribe(hub: &Hub, who: &Arc<Connection>, to: &str) -> qyun::Result<()> {
-    hub.subscribe_pattern(who, &pattern(to), beyond, |count| text(&count.to_string()))
+    let notices = Notices { beyond, entered: None };
+    hub.subscribe_pattern(who, &pattern(to), notices, |count| text(&count.to_string()))
 }
 
 fn serials(channel: &Channel) -> Vec<u64> {

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use qyun::ErrorKind;
 use qyun::hub::{ChannelConfig, Value};
 use qyun::server::{Server, ServerOptions, TakenOver};
-use qyun::wire::stream::Op;
+use qyun::wire::members::{self, Call, Notice};
+use qyun::wire::stream::{Op, Request};
 use qyun::wire::{MessageKind, Position};
 use serde_json::Value as Json;
 
@@ -615,6 +616,53 @@ fn who_is_there_stays_there_and_who_watches_is_told_of_the_next() {
     expected.sort();
     assert_eq!(gone, expected);
     ask(&mut watcher, "ping", "{}");
+    assert_eq!(new.service().presence("room.a", None, 10).unwrap().count, 1);
+}
+
+#[test]
+fn members_go_along_with_their_patterns_and_what_they_watch() {
+    let rooms = ("namespaces", "room.*: presence=true, auto_create=true");
+    let old = server(&[("shards", "2"), rooms]);
+    let address = old.local_addr();
+    let connect = || {
+        let mut raw = Raw::websocket(address, members::PATH);
+        raw.message();
+        raw
+    };
+    let say = |raw: &mut Raw, call: Call<'_>| {
+        let mut packet = Vec::new();
+        members::encode_call(&mut packet, &call);
+        raw.send_frame(0x82, &packet);
+        let reply = raw.message().payload;
+        assert_eq!((reply[0], &reply[2..4]), (0x81, &[0, 0][..]), "{reply:?}");
+    };
+    let mut watcher = connect();
+    say(&mut watcher, Call::Watch { id: 1, channel: "room.a", since: None });
+    say(&mut watcher, Call::Pattern { id: 2, pattern: "room.*" });
+    assert!(matches!(
+        members::decode_notice(&watcher.message().payload),
+        Some(Notice::Entered { name: "room.a", .. })
+    ));
+    let (new, _) = successor(&old, &[("shards", "3"), rooms]);
+    // What its patterns bring and who comes is told as before, in the same form.
+    text(&new, "room.b", "1");
+    assert!(matches!(
+        members::decode_notice(&watcher.message().payload),
+        Some(Notice::Entered { name: "room.b", .. })
+    ));
+    assert!(watcher.message().payload.ends_with(b"1"));
+    let mut other = connect();
+    let op = Op::Subscribe;
+    say(&mut other, Call::Plain(Request { id: 1, channel: "room.a", op }));
+    for went in [false, true] {
+        match members::decode_notice(&watcher.message().payload) {
+            Some(Notice::Presence(told)) => assert_eq!(told.went, went),
+            other => panic!("{other:?}"),
+        }
+        if !went {
+            other.stream.shutdown(std::net::Shutdown::Both).unwrap();
+        }
+    }
     assert_eq!(new.service().presence("room.a", None, 10).unwrap().count, 1);
 }
 

@@ -27,6 +27,7 @@ mod kit;
 mod lifecycle;
 mod lifecycle_channels;
 mod limits;
+mod members;
 mod metrics;
 #[cfg(not(feature = "grpc"))]
 mod no_grpc;

@@ -4,10 +4,10 @@
 use qyun::hub::{ChannelConfig, Deliveries};
 use qyun::server::{Server, Service};
 use qyun::wire::MessageKind;
-use qyun::wire::stream::{Packet, decode_packet};
+use qyun::wire::stream::{Op, Packet, Publication, decode_packet};
 
 use crate::kit::{Raw, server, until};
-use crate::stream::{message, reply, subscribe};
+use crate::stream::{message, reply, request, subscribe};
 
 const SIZE: usize = 2048;
 /// A client's receive buffer, so that the system does not take megabytes for it.
@@ -153,6 +153,36 @@ fn without_keys_the_latest_alone_waits() {
     assert_eq!((after.written, after.queued), (got.len() as u64, 0));
     assert_eq!(after.conflated, published - got.len() as u64);
     assert_eq!((after.dropped_oldest, after.dropped_newest, after.lost), (0, 0, 0));
+}
+
+#[test]
+fn the_stream_protocol_says_of_what_a_message_is_the_latest() {
+    let server = quiet(&[("shards", "1"), ("queue_bytes", "65536")]);
+    let service = server.service();
+    service.create_channel_with("test", config("overload=keep_latest")).unwrap();
+    let mut slow = narrow(&server, "/channel/listen/test");
+    let mut published = publish_until(service, "test", |all| all.conflated >= 10);
+    let before = settled(service, "test", published);
+    let mut client = Raw::websocket(server.local_addr(), "/channel/stream");
+    let mut publish = |conflate: &str| {
+        let data = numbered(published);
+        let publication = Publication {
+            conflate: Some(conflate),
+            ..Publication::new(MessageKind::Binary, &data)
+        };
+        client.send_frame(0x82, &request(1, "test", Op::PublishWith(publication)));
+        let status = reply(&client.message()).1;
+        published += u64::from(status == 0);
+        status
+    };
+    for _ in 0..4 {
+        assert_eq!((publish("a"), publish("b")), (0, 0));
+    }
+    assert_eq!((publish(""), publish(&"k".repeat(255))), (400, 0));
+    let got = read_to(&mut slow, published - 1);
+    assert_eq!(got[got.len() - 3..], [published - 3, published - 2, published - 1]);
+    let after = settled(service, "test", published);
+    assert_eq!(after.conflated - before.conflated, 6);
 }
 
 #[test]

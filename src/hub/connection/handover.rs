@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Connection, Home, Origin, State, Traffic, Value};
 use crate::hub::wildcard::Wild;
-use crate::hub::{Beyond, Channel, Pattern, lock};
+use crate::hub::{Channel, Notices, Pattern, lock};
 use crate::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use crate::sync::{Arc, Mutex, OnceLock};
 use crate::wire::Dialect;
@@ -53,11 +53,11 @@ impl Connection {
     }
 
     /// Reads what [`Connection::hand_over`] wrote: the connection, in no registry, and the user that
-    /// it is to be bound to. `beyond` is as of [`Hub::subscribe_pattern`](crate::hub::Hub).
+    /// it is to be bound to. `notices` tells, by the dialect, what is as of [`Hub::subscribe_pattern`](crate::hub::Hub).
     pub fn take_over(
         input: &mut Reader<'_>,
         home: Home,
-        beyond: Beyond,
+        notices: fn(Dialect) -> Notices,
     ) -> Option<(Self, Option<String>)> {
         let serial = input.u64()?;
         let origin = Origin {
@@ -82,7 +82,8 @@ impl Connection {
         let wild = input.option(|input| {
             let patterns = input.list(|input| Pattern::parse(input.text()?).ok())?;
             let loose = input.list(Reader::u64)?.into_iter().collect();
-            Some(Box::new(Wild { patterns, loose, beyond }))
+            let notices = notices(origin.dialect);
+            Some(Box::new(Wild { patterns, loose, notices }))
         })?;
         let data = input.list(|input| {
             let key = input.text()?.into();

@@ -8,6 +8,7 @@ mod builtin;
 mod endpoint;
 pub(in crate::server) mod gateway;
 pub mod host;
+pub(in crate::server) mod members;
 pub mod packet;
 mod request;
 mod session;
@@ -22,10 +23,19 @@ pub use endpoint::{ENDPOINT_OPTIONS, Endpoint, EndpointOptions};
 pub use request::Request;
 
 use super::Service;
-use crate::hub::{Connection, Decision, Inbox, Item};
+use crate::hub::{Connection, Decision, Inbox, Item, Notices};
 use crate::wire::http::RequestHead;
 use crate::wire::websocket::Message;
-use crate::wire::{Dialect, MessageKind};
+use crate::wire::{Dialect, MessageKind, session as notifications};
+
+/// What a connection of this dialect is told of its patterns.
+pub(in crate::server) fn notices(dialect: Dialect) -> Notices {
+    match dialect {
+        Dialect::Stream => members::NOTICES,
+        // Of the others, only sessions have any.
+        _ => Notices { beyond: notifications::pattern_limit, entered: None },
+    }
+}
 
 /// A WebSocket upgrade that asks to be admitted.
 #[derive(Debug, Clone, Copy)]

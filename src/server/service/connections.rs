@@ -7,9 +7,10 @@ use super::{Service, not_found};
 use crate::hub::{
     Attendance, Connection, ConnectionInfo, Filter, Observer, Pattern, PresenceEvent, page_of,
 };
+use crate::server::dialect;
 use crate::server::limits::Limit;
 use crate::wire::websocket::{Extras, Message};
-use crate::wire::{MessageKind, close, encode, session};
+use crate::wire::{MessageKind, close, encode};
 use crate::{Error, ErrorKind, Result, thread};
 
 /// What a program does when it is told of presence.
@@ -276,7 +277,8 @@ impl Service {
         pattern: &Pattern,
         tell: impl FnOnce(usize) -> Message,
     ) -> Result<()> {
-        let done = self.hub.subscribe_pattern(connection, pattern, session::pattern_limit, tell);
+        let notices = dialect::notices(connection.dialect());
+        let done = self.hub.subscribe_pattern(connection, pattern, notices, tell);
         if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::QueueFull) {
             self.note_limit(Limit::MaxSubscriptions);
         }

@@ -29,7 +29,7 @@ impl<'a> Encoding<'a> {
     pub(super) fn of(list: List, (channel, epoch): (u64, u64), name: &'a str) -> Self {
         match list {
             List::Listeners | List::Frames | List::Everyone => Self::Frame,
-            List::Streams => Self::Stream { channel },
+            List::Streams | List::Members => Self::Stream { channel },
             List::Events => Self::Event { epoch },
             List::Notifications => Self::Notification { name, epoch },
             List::Packets => Self::Packet,

@@ -277,26 +277,28 @@ impl Shard {
         let (listeners, streams) = (tokens(List::Listeners), tokens(List::Streams));
         let (events, notifications) = (tokens(List::Events), tokens(List::Notifications));
         let (frames, packets) = (tokens(List::Frames), tokens(List::Packets));
-        let metas = tokens(List::Metas);
+        let (metas, members) = (tokens(List::Metas), tokens(List::Members));
         for token in listeners.into_iter().chain(metas) {
             self.close_websocket(token as usize, close::CHANNEL_DELETED, "channel deleted");
         }
         for token in events {
             self.end_events(token as usize);
         }
-        let mut notice = Vec::new();
-        Message::append(&mut notice, MessageKind::Binary, &[&stream::gone(id)]);
+        let gone = Message::new(MessageKind::Binary, &stream::gone(id));
         for token in streams {
             self.unsubscribe_stream(token as usize, id);
-            self.send_own(token as usize, &notice);
+            self.send_own(token as usize, gone.frame());
         }
-        for &token in frames.iter().chain(&notifications).chain(&packets) {
+        for &token in frames.iter().chain(&notifications).chain(&packets).chain(&members) {
             let token = token as usize;
             let Some(peer) = self.conns.get_mut(token).and_then(Conn::peer_mut) else { continue };
             let connection = Arc::clone(&peer.connection);
             if let Some(place) = peer.places.remove(&id) {
                 self.remove_member(place, &connection);
             }
+        }
+        for token in members {
+            self.send_direct(token as usize, &gone);
         }
         if !notifications.is_empty() {
             let notice = Message::new(MessageKind::Text, &channel_deleted(channel.name()));

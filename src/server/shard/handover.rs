@@ -22,11 +22,12 @@ use super::resume::CatchUp;
 use super::subscriptions::{List, Place};
 use super::{Shard, accept, gauges_of};
 use crate::hub::{Channel, Connection, Gauges, Home};
+use crate::server::dialect;
 use crate::server::handover::kind;
 use crate::server::handover::link::{MAX_DESCRIPTORS, Outgoing};
 use crate::wire::handover::{Reader, Writer};
 use crate::wire::websocket::{Decoder, close_frame};
-use crate::wire::{Position, close, reconnect, session};
+use crate::wire::{Position, close, reconnect};
 
 /// A frame of connections is sent when it has so many bytes.
 const FRAME_BYTES: usize = 256 << 10;
@@ -364,7 +365,7 @@ impl Shard {
 
     fn read_peer(&mut self, token: usize, input: &mut Reader<'_>, known: &Known) -> Option<()> {
         let home = Home { inbox: Arc::clone(&self.inbox), shard: self.id, token: token as u32 };
-        let (connection, user) = Connection::take_over(input, home, session::pattern_limit)?;
+        let (connection, user) = Connection::take_over(input, home, dialect::notices)?;
         let connection = Arc::new(connection);
         let written = Peer::take_over(input)?;
         let memberships = read_memberships(input, known)?;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::Shard;
 use crate::hub::{Channel, Connection, PresenceEvent};
-use crate::server::dialect::presence;
+use crate::server::dialect::{members, presence};
+use crate::wire::Dialect;
 use crate::wire::websocket::Extras;
 
 /// By channel number and by serial. Few channels have any.
@@ -36,12 +37,22 @@ impl Shard {
     /// Tells them, behind the channel's messages up to here and before the next one.
     pub(super) fn tell_watchers(&mut self, channel: &Channel, event: &PresenceEvent) {
         let Some(all) = self.watchers.0.get(&channel.id()) else { return };
-        let tokens: Vec<_> = all.values().filter_map(|who| self.token_of(who)).collect();
+        let (members, others): (Vec<_>, Vec<_>) =
+            all.values().cloned().partition(|who| who.dialect() == Dialect::Stream);
         self.fan_out_channel(channel.slot(self.id));
-        let message = presence::notification(event).sharing(Extras::default());
-        for token in tokens {
-            // Fanning out may have ended it, and then there is nobody to write to.
-            self.send_direct(token, &message);
+        for (watchers, is_member) in [(members, true), (others, false)] {
+            if watchers.is_empty() {
+                continue;
+            }
+            let message = match is_member {
+                true => members::presence(channel.id(), event),
+                false => presence::notification(event),
+            };
+            let message = message.sharing(Extras::default());
+            // Fanning out may have ended one, and then there is nobody to write to.
+            for token in watchers.iter().filter_map(|who| self.token_of(who)).collect::<Vec<_>>() {
+                self.send_direct(token, &message);
+            }
         }
     }
 }

@@ -284,6 +284,9 @@ impl Shard {
                 let notice = channel_deleted(catch_up.channel.name());
                 self.send_direct(token, &Message::new(MessageKind::Text, &notice));
             }
+            List::Members => {
+                self.send_direct(token, &Message::new(MessageKind::Binary, &stream::gone(id)));
+            }
             List::Frames | List::Packets | List::Everyone => {}
         }
     }

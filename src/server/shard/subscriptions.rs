@@ -24,7 +24,7 @@ pub(super) struct Local {
     pub turn: u32,
     /// Bit n: list n is not empty, or, from bit [`LISTS`] on, that of those who compress. Most
     /// channels have one list, and the others are not touched.
-    occupied: u16,
+    occupied: u32,
     /// Somebody is about to subscribe: the entry stays although it may be empty.
     joining: bool,
     /// The subscribed connections, by what they get.
@@ -66,9 +66,11 @@ pub(super) enum List {
     Everyone,
     /// A text that tells the message and its position.
     Metas,
+    /// A packet of the stream protocol, for connections that have a name.
+    Members,
 }
 
-const LISTS: usize = 8;
+const LISTS: usize = 9;
 
 impl List {
     const ALL: [Self; LISTS] = [
@@ -80,11 +82,13 @@ impl List {
         Self::Packets,
         Self::Everyone,
         Self::Metas,
+        Self::Members,
     ];
 
     /// Where the members of a channel stand that speak `dialect`.
     fn of(dialect: Dialect) -> Self {
         match dialect {
+            Dialect::Stream => Self::Members,
             Dialect::Session => Self::Notifications,
             Dialect::Packet => Self::Packets,
             Dialect::Gateway | Dialect::Host => Self::Frames,
@@ -93,7 +97,12 @@ impl List {
 
     /// Whether its subscribers are connections with a name.
     pub fn has_peers(self) -> bool {
-        matches!(self, Self::Frames | Self::Notifications | Self::Packets | Self::Everyone)
+        match self {
+            Self::Listeners | Self::Streams | Self::Events | Self::Metas => false,
+            Self::Frames | Self::Notifications | Self::Packets | Self::Everyone | Self::Members => {
+                true
+            }
+        }
     }
 }
 
@@ -128,7 +137,7 @@ impl Local {
         lists.get_mut(list as usize)
     }
 
-    fn bit(list: List, deflate: bool) -> u16 {
+    fn bit(list: List, deflate: bool) -> u32 {
         1 << (list as usize + if deflate { LISTS } else { 0 })
     }
 

@@ -110,6 +110,7 @@ class Dialect(enum.IntEnum):
     GATEWAY = 3
     #: The program handles its messages.
     HOST = 4
+    STREAM = 5
 
 
 class EndedBy(enum.IntEnum):
