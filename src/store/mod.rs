@@ -34,6 +34,7 @@ mod sidecar;
 mod simulated;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod writer;
 
 use std::path::Path;

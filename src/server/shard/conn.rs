@@ -8,10 +8,10 @@ use bytes::Bytes;
 use mio::net::TcpStream;
 
 use super::http::HttpState;
+use super::lists::Place;
 use super::overload::{Fate, Paced};
 use super::peer::Peer;
 use super::queue::{OutQueue, Stands, Tag, Waiting};
-use super::subscriptions::Place;
 use crate::hub::Channel;
 use crate::server::service::Admission;
 use crate::wire::events::events_before;

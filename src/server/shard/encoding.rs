@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::subscriptions::List;
+use super::lists::List;
 use crate::wire::session::notification;
 use crate::wire::websocket::Message;
 use crate::wire::{MessageKind, Position, events, meta, packet_header, stream};

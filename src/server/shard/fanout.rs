@@ -12,9 +12,9 @@ use bytes::Bytes;
 
 use super::conn::{AfterFlush, Conn, Sent};
 use super::encoding::{Encoding, join};
+use super::lists::List;
 use super::overload::Fates;
 use super::queue::Tag;
-use super::subscriptions::List;
 use super::{Shard, gauges_of};
 use crate::hub::{Channel, Gauges, Item};
 use crate::tally::Counts;

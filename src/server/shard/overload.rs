@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use super::conn::{AfterFlush, Conn, Sent};
 use super::encoding::{Encoding, JOIN_BYTES};
+use super::lists::List;
 use super::queue::{Admission, Bounds, Tag};
-use super::subscriptions::List;
 use super::{Shard, gauges_of};
 use crate::hub::{Account, ChannelConfig, Gauges, Overload};
 use crate::server::Service;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::conn::{Conn, Lane};
 use super::encoding::Encoding;
-use super::subscriptions::Place;
+use super::lists::Place;
 use super::{Shard, gauges_of};
 use crate::hub::{Connection, Gauges};
 use crate::server::dialect::{Closure, Endpoint};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::conn::Lane;
 use super::encoding::{Encoding, join};
-use super::subscriptions::{List, Place};
+use super::lists::{List, Place};
 use super::{AfterFlush, Shard};
 use crate::hub::{Channel, Connection, Deleted, Gauges, Item, Resume};
 use crate::wire::session::channel_deleted;

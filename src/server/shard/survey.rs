@@ -3,7 +3,7 @@
 
 use super::Shard;
 use super::conn::{Conn, Lane};
-use super::subscriptions::Place;
+use super::lists::Place;
 use crate::hub::{Rank, Slow, Survey};
 
 /// Channels that are told of a connection.
