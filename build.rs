@@ -29,6 +29,8 @@ const SECTIONS: &[&str] = &[
     "packet",
     "rpc",
     "client",
+    "channel",
+    "publish_client",
     "subscription",
     "history",
     "socket",

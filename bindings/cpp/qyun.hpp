@@ -396,6 +396,7 @@ enum class options_for : std::int32_t {
   client = QY_OPTIONS_CLIENT,
   endpoint = QY_OPTIONS_ENDPOINT,
   socket = QY_OPTIONS_SOCKET,
+  channel = QY_OPTIONS_CHANNEL,
 };
 
 /// A knob, as describe_options() lists it. The texts are static.
@@ -517,6 +518,26 @@ class server {
     return detail::take(try_create_channel(name));
   }
 
+  /// Creates a channel with options of its own, made for options_for::channel, in place of its
+  /// namespace's.
+  result<void> try_create_channel_with(std::string_view name, const options& with) const noexcept {
+    return detail::named(name, [&](const char* n) {
+      return qy_server_create_channel_with(get(), n, with.get());
+    });
+  }
+  result<void> try_create_channel_with(std::string_view name,
+                                       std::initializer_list<setting> settings) const noexcept {
+    auto with = options::try_make(options_for::channel, settings);
+    return with ? try_create_channel_with(name, *with) : result<void>(with.error());
+  }
+  outcome<void> create_channel_with(std::string_view name, const options& with) const {
+    return detail::take(try_create_channel_with(name, with));
+  }
+  outcome<void> create_channel_with(std::string_view name,
+                                    std::initializer_list<setting> settings) const {
+    return detail::take(try_create_channel_with(name, settings));
+  }
+
   /// Its listeners are closed after the last message before the deletion.
   result<void> try_delete_channel(std::string_view name) const noexcept {
     return detail::named(name,
@@ -551,7 +572,8 @@ class server {
   }
   outcome<std::vector<channel_info>> channels() const { return detail::take(try_channels()); }
 
-  /// Broadcasts without the network, on this thread. Never waits for a subscriber.
+  /// Broadcasts without the network, on this thread. Waits for no subscriber, but in channels with
+  /// `overload=hold`, and for no disk, but in those with a `durability` that asks for it.
   result<position> try_publish(std::string_view channel, std::string_view data,
                                message_kind kind = message_kind::text) const noexcept {
     qy_position at{};
@@ -879,6 +901,31 @@ class client {
     return detail::take(try_create_channel(name));
   }
 
+  /// Creates a channel with options of its own in place of its namespace's. `token` is the
+  /// `admin_token` of the server, or empty where it has none and is on this machine.
+  result<void> try_create_channel_with(std::string_view name, const options& with,
+                                       std::string_view token = {}) const noexcept {
+    const detail::c_string secret(token);
+    if (!secret.whole()) return secret.refusal(QY_ERR_INVALID_ARGUMENT, "token");
+    return detail::named(name, [&](const char* n) {
+      return qy_client_create_channel_with(get(), n, with.get(), secret.get());
+    });
+  }
+  result<void> try_create_channel_with(std::string_view name,
+                                       std::initializer_list<setting> settings,
+                                       std::string_view token = {}) const noexcept {
+    auto with = options::try_make(options_for::channel, settings);
+    return with ? try_create_channel_with(name, *with, token) : result<void>(with.error());
+  }
+  outcome<void> create_channel_with(std::string_view name, const options& with,
+                                    std::string_view token = {}) const {
+    return detail::take(try_create_channel_with(name, with, token));
+  }
+  outcome<void> create_channel_with(std::string_view name, std::initializer_list<setting> settings,
+                                    std::string_view token = {}) const {
+    return detail::take(try_create_channel_with(name, settings, token));
+  }
+
   result<void> try_delete_channel(std::string_view name) const noexcept {
     return detail::named(name,
                          [&](const char* n) { return qy_client_delete_channel(get(), n); });
@@ -902,6 +949,20 @@ class client {
                             message_kind kind = message_kind::text) const {
     return detail::take(try_publish(channel, data, kind));
   }
+
+  /// The same with a key, a wish for counts and more; tells what became of the message.
+  result<publish_result> try_publish_with(std::string_view channel, std::string_view data,
+                                          const publish_options& options,
+                                          message_kind kind = message_kind::text) const noexcept;
+  outcome<publish_result> publish_with(std::string_view channel, std::string_view data,
+                                       const publish_options& options,
+                                       message_kind kind = message_kind::text) const;
+  /// Publishes many messages in one HTTP request and tells what became of each. One that fails keeps
+  /// no other back.
+  result<std::vector<result<publish_result>>> try_publish_batch(
+      const std::vector<publish_item>& items) const noexcept;
+  outcome<std::vector<result<publish_result>>> publish_batch(
+      const std::vector<publish_item>& items) const;
 
   /// Queues a publication and returns; QY_ERR_QUEUE_FULL when the send queue is full.
   result<void> try_publish_nowait(std::string_view channel, std::string_view data,

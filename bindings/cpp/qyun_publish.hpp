@@ -85,39 +85,37 @@ inline publish_result published(const qy_publish_result& raw) noexcept {
   return result;
 }
 
-}  // namespace detail
+/// Room for the text of a message that failed; longer ones are cut.
+inline constexpr std::size_t failure_text = 512;
 
-inline result<publish_result> server::try_publish_with(std::string_view channel,
-                                                       std::string_view data,
-                                                       const publish_options& options,
-                                                       message_kind kind) const noexcept {
-  const detail::c_publish_options asked(options);
+/// Publishes one message by `call`, which takes what the C functions take behind the channel.
+template <class Call>
+result<publish_result> publish_one(std::string_view channel, std::string_view data,
+                                   const publish_options& options, message_kind kind,
+                                   Call call) noexcept {
+  const c_publish_options asked(options);
   if (auto refusal = asked.refusal()) return *std::move(refusal);
   qy_publish_result raw{};
   raw.struct_size = sizeof raw;
-  auto done = detail::named(channel, [&](const char* n) {
-    return qy_server_publish_with(get(), n, static_cast<std::int32_t>(kind), data.data(),
-                                  data.size(), asked.get(), &raw);
+  auto done = named(channel, [&](const char* n) {
+    return call(n, static_cast<std::int32_t>(kind), data.data(), data.size(), asked.get(), &raw);
   });
   if (!done) return done.error();
-  return detail::published(raw);
-}
-inline outcome<publish_result> server::publish_with(std::string_view channel,
-                                                    std::string_view data,
-                                                    const publish_options& options,
-                                                    message_kind kind) const {
-  return detail::take(try_publish_with(channel, data, options, kind));
+  return published(raw);
 }
 
-inline result<std::vector<result<publish_result>>> server::try_publish_batch(
-    const std::vector<publish_item>& items) const noexcept {
-  std::vector<std::unique_ptr<detail::c_string>> names;
-  std::vector<std::unique_ptr<detail::c_publish_options>> asked;
+/// Publishes a batch by `call`, which takes the arrays of the C functions.
+template <class Call>
+result<std::vector<result<publish_result>>> publish_many(const std::vector<publish_item>& items,
+                                                         Call call) noexcept {
+  std::vector<std::unique_ptr<c_string>> names;
+  std::vector<std::unique_ptr<c_publish_options>> asked;
   std::vector<qy_publish_item> raw;
   std::vector<std::optional<status>> refused;
+  std::vector<char> texts(items.size() * failure_text);
   for (const publish_item& item : items) {
-    names.push_back(std::make_unique<detail::c_string>(item.channel));
-    asked.push_back(std::make_unique<detail::c_publish_options>(item.options));
+    names.push_back(std::make_unique<c_string>(item.channel));
+    asked.push_back(std::make_unique<c_publish_options>(item.options));
     refused.push_back(asked.back()->refusal());
     if (!names.back()->whole()) refused.back() = names.back()->refusal(QY_ERR_INVALID_NAME, "name");
     if (refused.back()) continue;
@@ -128,31 +126,112 @@ inline result<std::vector<result<publish_result>>> server::try_publish_batch(
     one.len = item.data.size();
     one.kind = static_cast<std::int32_t>(item.kind);
     one.options = asked.back()->get();
+    one.error = texts.data() + raw.size() * failure_text;
+    one.error_cap = failure_text;
     raw.push_back(one);
   }
   std::vector<qy_publish_result> told(raw.size());
   for (qy_publish_result& one : told) one.struct_size = sizeof one;
-  const qy_status code = qy_server_publish_batch(get(), raw.data(), raw.size(), told.data());
+  const qy_status code = call(raw.data(), raw.size(), told.data());
   if (code != QY_OK) return status::of(code);
   std::vector<result<publish_result>> results;
-  auto next = told.begin();
+  std::size_t next = 0;
   for (std::optional<status>& why : refused) {
     if (why) {
       results.emplace_back(*std::move(why));
       continue;
     }
-    const qy_publish_result& one = *next++;
+    const qy_publish_result& one = told[next];
     if (one.status != QY_OK) {
-      results.emplace_back(status(one.status, qy_status_text(one.status)));
+      results.emplace_back(status(one.status, raw[next].error));
     } else {
-      results.emplace_back(detail::published(one));
+      results.emplace_back(published(one));
     }
+    ++next;
   }
   return results;
+}
+
+}  // namespace detail
+
+inline result<publish_result> server::try_publish_with(std::string_view channel,
+                                                       std::string_view data,
+                                                       const publish_options& options,
+                                                       message_kind kind) const noexcept {
+  return detail::publish_one(channel, data, options, kind, [this](auto... rest) {
+    return qy_server_publish_with(get(), rest...);
+  });
+}
+inline outcome<publish_result> server::publish_with(std::string_view channel,
+                                                    std::string_view data,
+                                                    const publish_options& options,
+                                                    message_kind kind) const {
+  return detail::take(try_publish_with(channel, data, options, kind));
+}
+
+inline result<std::vector<result<publish_result>>> server::try_publish_batch(
+    const std::vector<publish_item>& items) const noexcept {
+  return detail::publish_many(
+      items, [this](auto... rest) { return qy_server_publish_batch(get(), rest...); });
 }
 inline outcome<std::vector<result<publish_result>>> server::publish_batch(
     const std::vector<publish_item>& items) const {
   return detail::take(try_publish_batch(items));
+}
+
+inline result<publish_result> client::try_publish_with(std::string_view channel,
+                                                       std::string_view data,
+                                                       const publish_options& options,
+                                                       message_kind kind) const noexcept {
+  return detail::publish_one(channel, data, options, kind, [this](auto... rest) {
+    return qy_client_publish_with(get(), rest...);
+  });
+}
+inline outcome<publish_result> client::publish_with(std::string_view channel,
+                                                    std::string_view data,
+                                                    const publish_options& options,
+                                                    message_kind kind) const {
+  return detail::take(try_publish_with(channel, data, options, kind));
+}
+
+inline result<std::vector<result<publish_result>>> client::try_publish_batch(
+    const std::vector<publish_item>& items) const noexcept {
+  return detail::publish_many(
+      items, [this](auto... rest) { return qy_client_publish_batch(get(), rest...); });
+}
+inline outcome<std::vector<result<publish_result>>> client::publish_batch(
+    const std::vector<publish_item>& items) const {
+  return detail::take(try_publish_batch(items));
+}
+
+/// send_message with a key, a wish for counts and more; tells what became of the message.
+inline result<publish_result> try_send_message_with(
+    std::string_view host, std::string_view channel, std::string_view data,
+    const publish_options& options, message_kind kind = message_kind::text) noexcept {
+  const detail::c_string where(host);
+  if (!where.whole()) return where.refusal(QY_ERR_INVALID_URL, "host");
+  return detail::publish_one(channel, data, options, kind, [&](auto... rest) {
+    return qy_send_message_with(where.get(), rest...);
+  });
+}
+inline outcome<publish_result> send_message_with(std::string_view host, std::string_view channel,
+                                                 std::string_view data,
+                                                 const publish_options& options,
+                                                 message_kind kind = message_kind::text) {
+  return detail::take(try_send_message_with(host, channel, data, options, kind));
+}
+
+/// Broadcasts many messages in one request and tells what became of each.
+inline result<std::vector<result<publish_result>>> try_send_batch(
+    std::string_view host, const std::vector<publish_item>& items) noexcept {
+  const detail::c_string where(host);
+  if (!where.whole()) return where.refusal(QY_ERR_INVALID_URL, "host");
+  return detail::publish_many(
+      items, [&](auto... rest) { return qy_send_batch(where.get(), rest...); });
+}
+inline outcome<std::vector<result<publish_result>>> send_batch(
+    std::string_view host, const std::vector<publish_item>& items) {
+  return detail::take(try_send_batch(host, items));
 }
 
 }  // inline namespace

@@ -303,9 +303,7 @@ impl Shared {
         config: &ChannelConfig,
         token: &str,
     ) -> Result<()> {
-        // Those at their defaults too, so that it is the same whatever the server's defaults are.
-        let options = serde_json::Value::from(config.json()).to_string();
-        self.http("create", channel)?.create_with(channel, &options, token)
+        self.http("create", channel)?.create_with(channel, config, token)
     }
 
     fn http(&self, verb: &str, channel: &str) -> Result<&Http> {

@@ -18,7 +18,9 @@ use super::handle::check;
 use super::host::Host;
 use super::transport::{Connect, LateResolver, take_unsent};
 use super::{ClientOptions, History, batch, history, tls};
-use crate::hub::{BatchMessage, ChannelInfo, PublishOptions, Range, Report, Reports, Slow};
+use crate::hub::{
+    BatchMessage, ChannelConfig, ChannelInfo, PublishOptions, Range, Report, Reports, Slow,
+};
 use crate::wire::{MessageKind, Position, name, percent};
 use crate::{Error, ErrorKind, Result};
 
@@ -123,11 +125,13 @@ impl Http {
         })
     }
 
-    /// Creates a channel with options, a JSON object, by the admin API; `token` is what that asks
-    /// for, or nothing. Errors as for [`super::create_channel`].
-    pub fn create_with(&self, channel: &str, options: &str, token: &str) -> Result<()> {
+    /// Creates a channel with options, those at their defaults too, in place of its namespace's. It
+    /// takes the admin API; `token` is what that asks for, or empty. Errors as for
+    /// [`super::create_channel`]; `Refused` for a wrong token, and where the API may not be used from.
+    pub fn create_with(&self, channel: &str, config: &ChannelConfig, token: &str) -> Result<()> {
         self.about("create", channel, || {
             let path = format!("/api/v1/channels/{}", segment(channel)?);
+            let options = serde_json::Value::from(config.json()).to_string();
             let request = Request {
                 content_type: &JSON,
                 body: options.as_bytes(),

@@ -187,9 +187,8 @@ impl Client {
         self.shared()?.create_channel(name)
     }
 
-    /// Creates a channel with options in place of its namespace's, by the admin API, over HTTP. `token`
-    /// is what that asks for, or empty. `Refused` for a wrong token, and from where the API may not be
-    /// used.
+    /// Creates a channel with options in place of its namespace's, over HTTP, as
+    /// [`Http::create_with`] says.
     pub fn create_channel_with(
         &self,
         name: &str,

@@ -27,6 +27,7 @@
 
 mod belongings;
 mod callback;
+mod channel;
 mod client;
 mod connection;
 mod connections;
@@ -44,6 +45,7 @@ mod packet_client_calls;
 mod panic;
 mod process;
 mod publish;
+mod publish_client;
 mod reload;
 mod request;
 mod rpc;
@@ -61,6 +63,7 @@ mod version;
 
 pub use belongings::*;
 pub use callback::qy_drop_callback;
+pub use channel::*;
 pub use client::*;
 pub use connection::*;
 pub use connections::*;
@@ -74,6 +77,7 @@ pub use packet::*;
 pub use packet_client::*;
 pub use packet_client_calls::*;
 pub use publish::*;
+pub use publish_client::*;
 pub use reload::*;
 pub use request::*;
 pub use rpc::*;

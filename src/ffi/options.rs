@@ -1,6 +1,6 @@
 //! Options
 //!
-//! Everything a server, a client, an endpoint or a socket can be told, as `key = value`.
+//! Everything a server, a client, an endpoint, a socket or a channel can be told, as `key = value`.
 //! qy_options_describe lists the keys with their types, defaults and help; a later version may have
 //! more of them.
 //!
@@ -35,6 +35,7 @@ use super::guard::{
 use super::status::*;
 use super::structs;
 use crate::client::{self, ClientOptions, SocketOptions};
+use crate::hub::{CHANNEL_OPTIONS, ChannelConfig};
 use crate::options::{OptionKind, OptionSpec};
 use crate::server::dialect::{ENDPOINT_OPTIONS, EndpointOptions};
 use crate::server::{self, ServerOptions};
@@ -47,9 +48,11 @@ pub const QY_OPTIONS_CLIENT: i32 = 2;
 pub const QY_OPTIONS_ENDPOINT: i32 = 3;
 /// Options of a socket.
 pub const QY_OPTIONS_SOCKET: i32 = 4;
+/// Options of a channel.
+pub const QY_OPTIONS_CHANNEL: i32 = 5;
 
-/// A set of options. It is read when a server starts or a client opens, and can be used again,
-/// changed or freed after that.
+/// A set of options. It is read when a server starts, a client opens or a channel is created, and can
+/// be used again, changed or freed after that.
 pub struct qy_options {
     head: Head,
     values: Mutex<Values>,
@@ -60,6 +63,7 @@ enum Values {
     Client(ClientOptions),
     Endpoint(EndpointOptions),
     Socket(SocketOptions),
+    Channel(Box<ChannelConfig>),
 }
 
 /// What there is to know of one option. Set `struct_size` to the struct's size before the call. The
@@ -102,6 +106,7 @@ impl Values {
             Self::Client(options) => options.set(key, value),
             Self::Endpoint(options) => options.set(key, value),
             Self::Socket(options) => options.set(key, value),
+            Self::Channel(options) => options.set(key, value),
         }
     }
 
@@ -111,6 +116,7 @@ impl Values {
             Self::Client(_) => client::OPTIONS,
             Self::Endpoint(_) => ENDPOINT_OPTIONS,
             Self::Socket(_) => client::SOCKET_OPTIONS,
+            Self::Channel(_) => CHANNEL_OPTIONS,
         }
     }
 
@@ -121,6 +127,7 @@ impl Values {
             Self::Client(_) => "a client's",
             Self::Endpoint(_) => "an endpoint's",
             Self::Socket(_) => "a socket's",
+            Self::Channel(_) => "a channel's",
         };
         Failure::parameter(format!("'options' are {owner}; make them with {wanted}"))
     }
@@ -168,6 +175,14 @@ impl qy_options {
             other => Err(other.refuse("QY_OPTIONS_SOCKET")),
         })
     }
+
+    /// A copy of the channel's options.
+    pub(super) fn channel(&self) -> Outcome<ChannelConfig> {
+        self.with(|values| match values {
+            Values::Channel(options) => Ok((**options).clone()),
+            other => Err(other.refuse("QY_OPTIONS_CHANNEL")),
+        })
+    }
 }
 
 /// Makes a set of options with the defaults for `kind`, a QY_OPTIONS_ constant. `*out` is the
@@ -187,6 +202,7 @@ pub unsafe extern "C" fn qy_options_new(kind: i32, out: *mut *mut qy_options) ->
             QY_OPTIONS_CLIENT => Values::Client(ClientOptions::default()),
             QY_OPTIONS_ENDPOINT => Values::Endpoint(EndpointOptions::default()),
             QY_OPTIONS_SOCKET => Values::Socket(SocketOptions::default()),
+            QY_OPTIONS_CHANNEL => Values::Channel(Box::default()),
             other => return Err(unknown_kind(other)),
         };
         *out =
@@ -283,6 +299,7 @@ pub unsafe extern "C" fn qy_options_describe(
             QY_OPTIONS_CLIENT => describe(client::OPTIONS, &CLIENT),
             QY_OPTIONS_ENDPOINT => describe(ENDPOINT_OPTIONS, &ENDPOINT),
             QY_OPTIONS_SOCKET => describe(client::SOCKET_OPTIONS, &SOCKET),
+            QY_OPTIONS_CHANNEL => describe(CHANNEL_OPTIONS, &CHANNEL),
             other => return Err(unknown_kind(other)),
         };
         let info = described.get(index).ok_or_else(|| {
@@ -298,7 +315,7 @@ pub unsafe extern "C" fn qy_options_describe(
 fn unknown_kind(kind: i32) -> Failure {
     Failure::parameter(format!(
         "'kind' is {kind}; it takes QY_OPTIONS_SERVER (1), QY_OPTIONS_CLIENT (2), \
-         QY_OPTIONS_ENDPOINT (3) or QY_OPTIONS_SOCKET (4)"
+         QY_OPTIONS_ENDPOINT (3), QY_OPTIONS_SOCKET (4) or QY_OPTIONS_CHANNEL (5)"
     ))
 }
 
@@ -316,6 +333,7 @@ static SERVER: OnceBox<Vec<Described>> = OnceBox::new();
 static CLIENT: OnceBox<Vec<Described>> = OnceBox::new();
 static ENDPOINT: OnceBox<Vec<Described>> = OnceBox::new();
 static SOCKET: OnceBox<Vec<Described>> = OnceBox::new();
+static CHANNEL: OnceBox<Vec<Described>> = OnceBox::new();
 
 fn describe(
     table: &'static [OptionSpec],

@@ -32,6 +32,7 @@
 //! ```
 
 use std::ffi::{c_char, c_void};
+use std::ptr;
 
 use super::error::{self, Failure, Outcome};
 use super::guard::{Handle, bytes, guard, on_object, text};
@@ -39,7 +40,7 @@ use super::message::payload_kind;
 use super::server::{about, qy_server};
 use super::status::*;
 use super::structs::{self, Array, Versioned};
-use crate::server::{BatchMessage, PublishOptions, Report};
+use crate::hub::{BatchMessage, PublishOptions, Report, Reports};
 
 /// What is asked for beside a publication. Zeros ask for nothing.
 #[repr(C)]
@@ -102,6 +103,11 @@ pub struct qy_publish_item {
     pub options: *const qy_publish_options,
     /// QY_TEXT, QY_BINARY or QY_JSON.
     pub kind: i32,
+    /// Where the text of its failure goes when the call returns QY_OK, NUL-terminated and cut to
+    /// `error_cap` bytes; an empty text when it was published. NULL is nowhere.
+    pub error: *mut c_char,
+    /// The size of `error` in bytes.
+    pub error_cap: usize,
 }
 
 // SAFETY: `repr(C)`, begins with its size, integers and raw pointers only.
@@ -151,7 +157,7 @@ impl qy_publish_result {
 ///
 /// # Safety
 /// `input` is NULL or points to a struct of its `struct_size` whose pointers are as the header says.
-unsafe fn asked<'a>(input: *const qy_publish_options) -> Outcome<PublishOptions<'a>> {
+pub(super) unsafe fn asked<'a>(input: *const qy_publish_options) -> Outcome<PublishOptions<'a>> {
     if input.is_null() {
         return Ok(PublishOptions::default());
     }
@@ -185,17 +191,70 @@ unsafe fn message<'a>(item: &qy_publish_item) -> Outcome<BatchMessage<'a>> {
     }
 }
 
+/// Publishes those of `items` that can be by `publish`, whose errors name their channels, and tells
+/// what became of all of them; gives the text of the first that failed.
+///
+/// # Safety
+/// The arrays are as the header says.
+pub(super) unsafe fn publish_batch<'a>(
+    items: *const qy_publish_item,
+    count: usize,
+    results: *mut qy_publish_result,
+    publish: impl FnOnce(&[BatchMessage<'a>]) -> crate::Result<Reports>,
+) -> Outcome<Option<String>> {
+    if count == 0 {
+        publish(&[])?;
+        return Ok(None);
+    }
+    // SAFETY: the caller's.
+    unsafe {
+        let items = Array::new(items.cast_mut(), count, "items")?;
+        let results = Array::new(results, count, "results")?;
+        let messages: Vec<_> = items.values().map(|item| message(&item)).collect();
+        let good: Vec<_> = messages.iter().filter_map(|m| m.as_ref().ok()).copied().collect();
+        let mut reports = publish(&good)?.into_iter();
+        let mut first = None;
+        for (at, (message, item)) in messages.into_iter().zip(items.values()).enumerate() {
+            let outcome = message.and_then(|_| match reports.next() {
+                Some(report) => Ok(report?),
+                None => Err(Failure::new(QY_ERR_CLOSED, "the server was stopped")),
+            });
+            let (result, text) = match outcome {
+                Ok(report) => (report.into(), String::new()),
+                Err(failure) => (qy_publish_result::failed(failure.status), failure.message),
+            };
+            results.set(at, &result);
+            if !item.error.is_null() {
+                // One that is cut has been told as far as there is room.
+                let _ = error::copy_out(&text, item.error, item.error_cap, ptr::null_mut());
+            }
+            if result.status != QY_OK && first.is_none() {
+                first = Some(format!("items[{at}]: {text}"));
+            }
+        }
+        Ok(first)
+    }
+}
+
+/// Keeps what failed first in a batch as the last error of the object and of the thread.
+pub(super) fn tell_first(object: &impl Handle, first: Option<String>) {
+    if let Some(first) = first {
+        object.head().error.set(&first);
+        object.failed();
+        error::set_last(first);
+    }
+}
+
 /// Broadcasts a message as qy_server_publish does, with `options`, or NULL for none. `*out`, unless
 /// NULL, tells what became of it; set its `struct_size` first.
 ///
 /// Threads: any, many at once. Blocks: as qy_server_publish; with `counts` also until all threads of
-/// the server have sent the message on; in a channel that commits first (`durability`) or waits for
-/// subscribers (`overload=hold`) until it has. In callbacks: yes; where it would wait, not on the
-/// server's own threads (QY_DELIVER_INLINE).
+/// the server have sent the message on. In callbacks: yes; where it would wait, not on the server's
+/// own threads (QY_DELIVER_INLINE).
 /// Errors: those of qy_server_publish; QY_ERR_CONFLICT when another message came under the key;
 /// QY_ERR_INVALID_ARGUMENT for a key or `conflate` that is not 1 to 255 bytes and for a key in a
-/// channel with `idempotency_ms` 0; QY_ERR_TIMEOUT and QY_ERR_QUEUE_FULL for `overload=hold`;
-/// QY_ERR_WOULD_DEADLOCK where it would wait and nothing may, and then nothing is published.
+/// channel with `idempotency_ms` 0; QY_ERR_WOULD_DEADLOCK for `counts` on a server's own thread, and
+/// then nothing is published.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qy_server_publish_with(
     server: *mut qy_server,
@@ -237,12 +296,14 @@ pub unsafe extern "C" fn qy_server_publish_with(
 /// and with nothing of others in between; one that fails keeps no other back. `results` are `count`
 /// structs that tell, in the same order, what became of each: look at `status`. Of both arrays the
 /// first element's `struct_size` holds for all; the library sets those of the other results. QY_OK
-/// means that all were looked at; qy_server_last_error then tells of the first that failed, if any did.
+/// means that all were looked at; qy_server_last_error then tells of the first that failed, if any did,
+/// and `error` of each item of its own failure.
 ///
-/// Threads: any, many at once. Blocks: as qy_server_publish_with. In callbacks: as
-/// qy_server_publish_with.
-/// Errors: QY_ERR_CLOSED, QY_ERR_WOULD_DEADLOCK as for qy_server_publish_with,
-/// QY_ERR_INVALID_ARGUMENT for a `struct_size` that cannot be; then nothing is published. Of a
+/// Threads: any, many at once. Blocks: as qy_server_publish_with; messages to a channel with
+/// `overload=hold` wait each in its turn, and then those of others may come in between. In callbacks:
+/// as qy_server_publish_with.
+/// Errors: QY_ERR_CLOSED; QY_ERR_WOULD_DEADLOCK on a server's own thread for `counts` and for channels
+/// with `overload=hold`, or `durability` `os` or `fsync`; QY_ERR_INVALID_ARGUMENT for a `struct_size` that cannot be; then nothing is published. Of a
 /// message: those of qy_server_publish_with, in its result.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qy_server_publish_batch(
@@ -258,36 +319,14 @@ pub unsafe extern "C" fn qy_server_publish_batch(
         unsafe {
             on_object(server, "server", |server| {
                 let service = server.service()?;
-                if count == 0 {
-                    return Ok(());
-                }
-                let items = Array::new(items.cast_mut(), count, "items")?;
-                let results = Array::new(results, count, "results")?;
-                let messages: Vec<_> = items.values().map(|item| message(&item)).collect();
-                let good: Vec<_> =
-                    messages.iter().filter_map(|m| m.as_ref().ok()).copied().collect();
-                let mut reports = service.publish_batch(&good)?.into_iter();
-                let mut first = None;
-                for (at, message) in messages.into_iter().enumerate() {
-                    let outcome = message.and_then(|message| match reports.next() {
-                        Some(report) => Ok(report.map_err(about(message.channel))?),
-                        None => Err(Failure::new(QY_ERR_CLOSED, "the server was stopped")),
-                    });
-                    let result = match outcome {
-                        Ok(report) => report.into(),
-                        Err(failure) => {
-                            let result = qy_publish_result::failed(failure.status);
-                            first
-                                .get_or_insert_with(|| format!("items[{at}]: {}", failure.message));
-                            result
-                        }
+                let first = publish_batch(items, count, results, |batch| {
+                    let reports = service.publish_batch(batch)?.into_iter().zip(batch);
+                    let named = |(report, message): (crate::Result<_>, &BatchMessage<'_>)| {
+                        report.map_err(about(message.channel))
                     };
-                    results.set(at, &result);
-                }
-                if let Some(first) = first {
-                    server.head().error.set(&first);
-                    error::set_last(first);
-                }
+                    Ok(reports.map(named).collect())
+                })?;
+                tell_first(server, first);
                 Ok(())
             })
         }

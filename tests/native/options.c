@@ -91,6 +91,7 @@ int main(void) {
   each_key_takes_its_default(QY_OPTIONS_SERVER);
   each_key_takes_its_default(QY_OPTIONS_CLIENT);
   each_key_takes_its_default(QY_OPTIONS_SOCKET);
+  each_key_takes_its_default(QY_OPTIONS_CHANNEL);
   errors_say_what_would_be_taken();
   a_struct_of_another_version();
   an_error_text_is_cut_and_never_overrun();

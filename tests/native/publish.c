@@ -1,5 +1,6 @@
-/* Publishing with a key, with counts, and in batches: repeats from many threads are one publication,
-   what became of each message is told, and structs of other versions are taken as they are. */
+/* Publishing with a key, with counts, and in batches, in the process and over the network: repeats from
+   many threads are one publication, what became of each message is told, and structs of other versions
+   are taken as they are. Channels with options of their own. */
 #include "kit.h"
 
 #define THREADS 10
@@ -119,9 +120,18 @@ static void batches(void) {
                                      QY_OK, QY_ERR_INVALID_ARGUMENT, QY_OK};
   const uint64_t offsets[COUNT] = {1, 0, 0, 2, 2, 0, 3};
   qy_publish_result results[COUNT] = {{.struct_size = sizeof *results}};
+  /* Room for a text, for the beginning of one, and for none. */
+  char errors[COUNT][64];
+  for (int i = 0; i < COUNT; i++) {
+    memset(errors[i], '#', sizeof errors[i]);
+    items[i].error = errors[i], items[i].error_cap = sizeof errors[i];
+  }
+  items[2].error_cap = 5, items[5].error = NULL, items[6].error_cap = 0;
   uint64_t before = offset_of("test");
   CHECK_OK(qy_server_publish_batch(server, items, COUNT, results));
   check_error("items[1]: channel 'none'");
+  CHECK(strstr(errors[1], "channel 'none'") && strcmp(errors[2], "'dat") == 0 && errors[2][5] == '#');
+  CHECK(!*errors[0] && !*errors[3] && !*errors[4] && *errors[5] == '#' && *errors[6] == '#');
   for (int i = 0; i < COUNT; i++) {
     CHECK(results[i].struct_size == sizeof *results && results[i].status == expected[i]);
     CHECK(results[i].offset == (offsets[i] ? before + offsets[i] : 0));
@@ -160,6 +170,109 @@ static void other_versions(void) {
   CHECK(results[1].struct_size == sizeof *results);
 }
 
+/* Over the network, by a client and without one. */
+static void over_the_network(void) {
+  enum { COUNT = 4 };
+  qy_client *client = NULL;
+  qy_publish_options once = {.struct_size = sizeof once, .key = "a\0\xff", .key_len = 3};
+  qy_publish_options counted = {.struct_size = sizeof counted, .counts = 1};
+  qy_publish_result result = {.struct_size = sizeof result};
+  uint64_t before = offset_of("test");
+  int listener = raw_listen(server);
+  CHECK_OK(qy_client_open(host, NULL, &client));
+  for (int i = 0; i < 3; i++) {
+    CHECK_OK(qy_client_publish_with(client, "test", QY_BINARY, "\0\1", 2, &once, &result));
+    CHECK(result.offset == before + 1 && result.duplicate == (i > 0) && !result.has_counts);
+    CHECK(result.subscribers == 1 && result.epoch != 0);
+  }
+  CHECK_OK(qy_send_message_with(host, "test", QY_BINARY, "\0\1", 2, &once, &result));
+  CHECK(result.offset == before + 1 && result.duplicate == 1);
+  CHECK_STATUS(qy_client_publish_with(client, "test", QY_TEXT, "x", 1, &once, &result),
+               QY_ERR_CONFLICT);
+  check_error(host);
+  CHECK(result.offset == 0 && result.duplicate == 0 && result.struct_size == sizeof result);
+  CHECK_STATUS(qy_send_message_with(host, "test", QY_TEXT, "x", 1, &once, NULL), QY_ERR_CONFLICT);
+  CHECK_OK(qy_client_publish_with(client, "test", QY_JSON, "{}", 2, &counted, &result));
+  CHECK(result.offset == before + 2 && result.has_counts == 1 && result.reached == 1);
+  CHECK_OK(qy_send_message_with(host, "test", QY_TEXT, "again", 5, &counted, &result));
+  CHECK(result.offset == before + 3 && result.has_counts == 1 && result.reached == 1);
+  CHECK_STATUS(qy_client_publish_with(client, "test", QY_JSON, "{", 1, NULL, &result),
+               QY_ERR_INVALID_ARGUMENT);
+  once.key_len = 0;
+  CHECK_STATUS(qy_client_publish_with(client, "test", QY_TEXT, "x", 1, &once, &result),
+               QY_ERR_INVALID_ARGUMENT);
+  check_error("1 to 255 bytes");
+  CHECK_STATUS(qy_send_message_with("a b", "test", QY_TEXT, "x", 1, NULL, NULL), QY_ERR_INVALID_URL);
+
+  char error[64];
+  once.key = "network", once.key_len = 7;
+  qy_publish_item items[COUNT] = {
+    {.struct_size = sizeof *items, .channel = "test", .kind = QY_TEXT, .data = "1", .len = 1,
+     .options = &once},
+    {.channel = "none", .kind = QY_TEXT, .data = "2", .len = 1, .error = error,
+     .error_cap = sizeof error},
+    {.channel = "test", .kind = QY_TEXT, .data = "\xff", .len = 1},
+    {.channel = "test", .kind = QY_BINARY, .data = "\xff", .len = 1, .options = &counted},
+  };
+  const qy_status expected[COUNT] = {QY_OK, QY_ERR_CHANNEL_NOT_FOUND, QY_ERR_INVALID_UTF8, QY_OK};
+  qy_publish_result results[COUNT] = {{.struct_size = sizeof *results}};
+  for (int round = 0; round < 2; round++) {
+    if (round == 0) CHECK_OK(qy_client_publish_batch(client, items, COUNT, results));
+    else CHECK_OK(qy_send_batch(host, items, COUNT, results));
+    check_error("items[1]: ");
+    CHECK(strstr(error, "'none'") && strlen(error) + 1 == sizeof error);
+    for (int i = 0; i < COUNT; i++) {
+      CHECK(results[i].struct_size == sizeof *results && results[i].status == expected[i]);
+      CHECK(results[i].has_counts == (i == 3));
+    }
+    CHECK(results[0].offset == before + 4 && results[0].duplicate == round);
+    CHECK(results[3].offset == before + 5 + (uint64_t)round && results[3].reached == 1);
+  }
+  CHECK(qy_client_last_error(client, error, sizeof error, NULL) == QY_ERR_BUFFER_TOO_SMALL);
+  CHECK(strncmp(error, "items[1]: ", 10) == 0);
+  CHECK(offset_of("test") == before + 6);
+  items[0].struct_size = 9;
+  CHECK_STATUS(qy_client_publish_batch(client, items, 1, results), QY_ERR_INVALID_ARGUMENT);
+  items[0].struct_size = sizeof *items;
+  CHECK_OK(qy_client_close(client));
+  CHECK_STATUS(qy_client_publish_batch(client, items, 1, results), QY_ERR_CLOSED);
+  CHECK_STATUS(qy_client_publish_with(client, "test", QY_TEXT, "x", 1, NULL, NULL), QY_ERR_CLOSED);
+  qy_client_free(client);
+  close(listener);
+}
+
+static void channels_with_options(void) {
+  qy_options *with = NULL, *other = NULL;
+  qy_client *client = NULL;
+  qy_history *page = NULL;
+  CHECK_OK(qy_options_new(QY_OPTIONS_CHANNEL, &with));
+  CHECK_OK(qy_options_set_int(with, "history_size", 2));
+  CHECK_STATUS(qy_options_set(with, "overload", "shrug"), QY_ERR_INVALID_OPTION);
+  CHECK_STATUS(qy_options_set(with, "listen", "x"), QY_ERR_UNKNOWN_OPTION);
+  CHECK_OK(qy_client_open(host, NULL, &client));
+  CHECK_OK(qy_server_create_channel_with(server, "kept", with));
+  CHECK_OK(qy_client_create_channel_with(client, "kept far", with, NULL));
+  for (int i = 0; i < 2; i++) {
+    const char *name = i ? "kept far" : "kept";
+    for (int n = 0; n < 3; n++) CHECK_OK(qy_server_publish(server, name, QY_TEXT, "x", 1, NULL));
+    CHECK_OK(qy_server_history(server, name, NULL, &page));
+    CHECK(qy_history_count(page) == 2 && qy_history_publications(page)[1].offset == 3);
+    qy_history_free(page);
+  }
+  CHECK_STATUS(qy_server_create_channel_with(server, "kept", with), QY_ERR_CHANNEL_EXISTS);
+  CHECK_STATUS(qy_client_create_channel_with(client, "kept", with, ""), QY_ERR_CHANNEL_EXISTS);
+  CHECK_OK(qy_options_set(with, "durability", "fsync"));
+  CHECK_STATUS(qy_server_create_channel_with(server, "durable", with), QY_ERR_INVALID_OPTION);
+  check_error("store");
+  CHECK_STATUS(qy_client_create_channel_with(client, "durable", with, NULL), QY_ERR_REFUSED);
+  CHECK_OK(qy_options_new(QY_OPTIONS_CLIENT, &other));
+  CHECK_STATUS(qy_server_create_channel_with(server, "x", other), QY_ERR_INVALID_ARGUMENT);
+  check_error("QY_OPTIONS_CHANNEL");
+  qy_options_free(other);
+  qy_options_free(with);
+  qy_client_free(client);
+}
+
 int main(int argc, char **argv) {
   each = rounds(argc, argv, 100);
   server = server_new(host);
@@ -168,11 +281,14 @@ int main(int argc, char **argv) {
   counts();
   batches();
   other_versions();
-  CHECK_OK(qy_server_stop(server, 0));
+  over_the_network();
+  channels_with_options();
+  CHECK_OK(qy_server_stop(server, PATIENCE_MS));
   qy_publish_item item = {.struct_size = sizeof item};
   qy_publish_result result = {.struct_size = sizeof result};
   CHECK_STATUS(qy_server_publish_batch(server, &item, 1, &result), QY_ERR_CLOSED);
   CHECK_STATUS(qy_server_publish_with(server, "test", QY_TEXT, "x", 1, NULL, NULL), QY_ERR_CLOSED);
   qy_server_free(server);
+  CHECK_OK(qy_shutdown(PATIENCE_MS));
   return 0;
 }

@@ -89,6 +89,12 @@ static void servers(void) {
 static void one_shots(void) {
   CHECK_OK(qy_create_channel(host, "single"));
   CHECK_OK(qy_send_message(host, "single", "x"));
+  qy_publish_result result = {.struct_size = sizeof result};
+  qy_publish_item item = {.struct_size = sizeof item, .channel = "single", .kind = QY_TEXT};
+  CHECK_OK(qy_send_message_with(host, "single", QY_TEXT, "x", 1, NULL, &result));
+  CHECK(result.offset == 2);
+  CHECK_OK(qy_send_batch(host, &item, 1, &result));
+  CHECK(result.offset == 3);
   CHECK_OK(qy_server_delete_channel(server, "single"));
 }
 
@@ -122,6 +128,16 @@ static void clients(struct call *call) {
   qy_client_last_error(client, text, sizeof text, NULL);
   CHECK_OK(qy_client_create_channel(client, "brief"));
   CHECK_OK(qy_client_delete_channel(client, "brief"));
+  qy_options *with = NULL;
+  CHECK_OK(qy_options_new(QY_OPTIONS_CHANNEL, &with));
+  CHECK_OK(qy_client_create_channel_with(client, "brief", with, NULL));
+  CHECK_STATUS(qy_server_create_channel_with(server, "brief", with), QY_ERR_CHANNEL_EXISTS);
+  qy_options_free(with);
+  CHECK_OK(qy_client_delete_channel(client, "brief"));
+  qy_publish_item item = {.struct_size = sizeof item, .channel = "other", .kind = QY_TEXT};
+  qy_publish_result result = {.struct_size = sizeof result};
+  CHECK_OK(qy_client_publish_batch(client, &item, 1, &result));
+  CHECK_STATUS(qy_client_publish_with(client, "other", QY_TEXT, "x", 1, NULL, &result), waiting);
   CHECK_OK(qy_client_publish_nowait(client, "other", QY_TEXT, "x", 1));
   CHECK_STATUS(qy_client_publish(client, "other", QY_TEXT, "x", 1, NULL), waiting);
   CHECK_OK(qy_client_open(host, NULL, &other));

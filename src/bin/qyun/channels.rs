@@ -37,8 +37,7 @@ impl Create {
                 for option in &self.options {
                     config.set_all(option).map_err(|error| Failure::usage(error.to_string()))?;
                 }
-                let options = serde_json::Value::from(config.json()).to_string();
-                http.create_with(&self.name, &options, &self.admin_token)?;
+                http.create_with(&self.name, &config, &self.admin_token)?;
             }
         }
         say(&self.remote, &format!("Channel '{}' created", self.name))

@@ -174,7 +174,7 @@ impl Service {
     /// Creates a channel with options of its own instead of its namespace's. Errors as of
     /// [`Service::create_channel`].
     pub fn create_channel_with(&self, name: &str, config: ChannelConfig) -> Result<()> {
-        self.hub.create_with(name, config).map(drop)
+        self.hub.create_with(name, config).map(drop).inspect_err(|error| self.note_full(error))
     }
 
     /// A part of a channel's history. Holds the channel up while it is copied together: at most

@@ -52,8 +52,23 @@ from ._history import History, Publication
 from ._host import Endpoint, Upgrade
 from ._handle import Payload, milliseconds
 from ._listener import Listener
-from ._oneshot import create_channel, listen_channel, send_message, stop_listening
-from ._options import Option, OptionValue, client_options, endpoint_options, server_options, socket_options
+from ._oneshot import (
+    create_channel,
+    listen_channel,
+    send_many,
+    send_message,
+    send_message_with,
+    stop_listening,
+)
+from ._options import (
+    Option,
+    OptionValue,
+    channel_options,
+    client_options,
+    endpoint_options,
+    server_options,
+    socket_options,
+)
 from ._packet import (
     Identity,
     Packet,
@@ -167,11 +182,14 @@ __all__ = [
     "UnknownOption",
     "Upgrade",
     "WouldDeadlock",
+    "channel_options",
     "client_options",
     "create_channel",
     "endpoint_options",
     "listen_channel",
+    "send_many",
     "send_message",
+    "send_message_with",
     "server_options",
     "set_log",
     "shutdown",

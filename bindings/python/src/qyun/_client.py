@@ -6,10 +6,10 @@ import asyncio
 import ctypes
 import functools
 from types import TracebackType
-from typing import Callable
+from typing import Callable, Iterable
 
-from . import _callbacks, _history, _native
-from ._errors import InvalidName, InvalidUrl
+from . import _callbacks, _history, _native, _publish
+from ._errors import Error, InvalidArgument, InvalidName, InvalidUrl
 from ._events import MessageCallback, NoticeCallback, deliver
 from ._history import History
 from ._handle import Payload, milliseconds, owned, payload
@@ -19,12 +19,14 @@ from ._native import (
     DELIVER_THREAD,
     DROP_CALLBACK,
     EVENT_CALLBACK,
+    OPTIONS_CHANNEL,
     OPTIONS_CLIENT,
     check,
     lib,
     name_of,
 )
 from ._options import OptionValue, built
+from ._publish import Outgoing, Published
 from ._subscription import Subscription, ignore
 from ._types import ClientCounters, ClientState, Position
 
@@ -92,9 +94,20 @@ class Client:
         """The newest failure of its background work, empty if there was none."""
         return _native.text_of(lib.qy_client_last_error, self._handle)
 
-    def create_channel(self, name: str) -> None:
-        """Creates a channel; :class:`ChannelExists` if there is one of that name."""
-        check(lib.qy_client_create_channel(self._handle, name_of(name, "name", InvalidName)))
+    def create_channel(self, name: str, *, token: str = "", **options: OptionValue) -> None:
+        """Creates a channel; :class:`ChannelExists` if there is one of that name.
+
+        With options, those that :func:`channel_options` lists, it has these in place of its
+        namespace's. That takes the server's admin API, which asks for its ``admin_token``,
+        `token`, or lets in who is on its machine; :class:`Refused` otherwise.
+        """
+        raw = name_of(name, "name", InvalidName)
+        if not options:
+            check(lib.qy_client_create_channel(self._handle, raw))
+            return
+        secret = name_of(token, "token", InvalidArgument)
+        with built(OPTIONS_CHANNEL, options) as made:
+            check(lib.qy_client_create_channel_with(self._handle, raw, made, secret))
 
     def delete_channel(self, name: str) -> None:
         """Deletes a channel; :class:`ChannelNotFound` if there is none of that name."""
@@ -106,6 +119,35 @@ class Client:
         name = name_of(channel, "name", InvalidName)
         check(lib.qy_client_publish(self._handle, name, *payload(data), ctypes.byref(at)))
         return Position(at.epoch, at.offset)
+
+    def publish_with(
+        self,
+        channel: str,
+        data: Payload,
+        *,
+        key: str | bytes | None = None,
+        conflate: str | None = None,
+        counts: bool = False,
+    ) -> Published:
+        """:meth:`publish` with more: tells what became of the message.
+
+        Whoever does not know whether a message arrived, after :class:`ConnectError` or
+        :class:`Timeout`, sends it again under the same `key` (1 to 255 bytes), and it is published
+        once; another message under it is a :class:`Conflict`. With the option ``publish_retries``
+        the client does so by itself. `conflate` and `counts` are those of
+        :meth:`Server.publish_with`.
+        """
+        message = Outgoing(channel, data, key, conflate, counts)
+        return _publish.publish(lib.qy_client_publish_with, self._handle, message)
+
+    def publish_many(self, messages: Iterable[Outgoing]) -> list[Published | Error]:
+        """Publishes many messages in one request, over HTTP.
+
+        Gives, in their order, what became of each: one that fails, with the exception that is
+        then in its place, keeps no other back. Keys are UTF-8 here. :class:`TooLarge` for more
+        than the server's ``max_batch_messages`` or ``max_batch_bytes``.
+        """
+        return _publish.publish_many(lib.qy_client_publish_batch, self._handle, messages)
 
     def publish_nowait(self, channel: str, data: Payload) -> None:
         """Queues a publication and returns; :class:`QueueFull` when the send queue is full."""

@@ -36,6 +36,7 @@ EVENT_CONNECTED, EVENT_MESSAGE, EVENT_CLOSED, EVENT_ERROR = 1, 2, 3, 4
 EVENT_DISCONNECTED, EVENT_PING, EVENT_PONG = 5, 6, 7
 OPTIONS_SERVER, OPTIONS_CLIENT, OPTIONS_ENDPOINT = 1, 2, 3
 OPTIONS_SOCKET = 4
+OPTIONS_CHANNEL = 5
 TEXT, BINARY = 1, 2
 DELIVER_THREAD, DELIVER_INLINE = 0, 1
 
@@ -136,6 +137,8 @@ class PublishItem(ctypes.Structure):
         ("len", c_size_t),
         ("options", POINTER(PublishOptions)),
         ("kind", c_int32),
+        ("error", c_void_p),
+        ("error_cap", c_size_t),
     ]
 
 
@@ -378,6 +381,10 @@ class SocketCallbacks(ctypes.Structure):
 
 
 _OUT = POINTER(c_void_p)
+_PUBLISH_WITH = [
+    c_char_p, c_int32, c_char_p, c_size_t, POINTER(PublishOptions), POINTER(PublishResult),
+]
+_PUBLISH_BATCH = [POINTER(PublishItem), c_size_t, POINTER(PublishResult)]
 _TEXT_OUT = [c_void_p, c_size_t, POINTER(c_size_t)]
 
 # Return type and argument types of every function this package calls. CDLL releases the GIL
@@ -406,6 +413,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "qy_server_grpc_port": (c_int32, [c_void_p, POINTER(c_uint16)]),
     "qy_server_reload": (c_int32, [c_void_p, c_void_p, *_TEXT_OUT]),
     "qy_server_create_channel": (c_int32, [c_void_p, c_char_p]),
+    "qy_server_create_channel_with": (c_int32, [c_void_p, c_char_p, c_void_p]),
     "qy_server_delete_channel": (c_int32, [c_void_p, c_char_p]),
     "qy_server_channel_info": (c_int32, [c_void_p, c_char_p, POINTER(ChannelInfo)]),
     "qy_server_list_channels": (c_int32, [c_void_p, CHANNEL_VISITOR, c_void_p]),
@@ -422,23 +430,14 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "qy_client_state": (c_int32, [c_void_p, POINTER(c_int32)]),
     "qy_client_counters_get": (c_int32, [c_void_p, POINTER(ClientCounters)]),
     "qy_client_create_channel": (c_int32, [c_void_p, c_char_p]),
+    "qy_client_create_channel_with": (c_int32, [c_void_p, c_char_p, c_void_p, c_char_p]),
     "qy_client_delete_channel": (c_int32, [c_void_p, c_char_p]),
-    "qy_server_publish_with": (
-        c_int32,
-        [
-            c_void_p,
-            c_char_p,
-            c_int32,
-            c_char_p,
-            c_size_t,
-            POINTER(PublishOptions),
-            POINTER(PublishResult),
-        ],
-    ),
-    "qy_server_publish_batch": (
-        c_int32,
-        [c_void_p, POINTER(PublishItem), c_size_t, POINTER(PublishResult)],
-    ),
+    "qy_server_publish_with": (c_int32, [c_void_p, *_PUBLISH_WITH]),
+    "qy_server_publish_batch": (c_int32, [c_void_p, *_PUBLISH_BATCH]),
+    "qy_client_publish_with": (c_int32, [c_void_p, *_PUBLISH_WITH]),
+    "qy_client_publish_batch": (c_int32, [c_void_p, *_PUBLISH_BATCH]),
+    "qy_send_message_with": (c_int32, [c_char_p, *_PUBLISH_WITH]),
+    "qy_send_batch": (c_int32, [c_char_p, *_PUBLISH_BATCH]),
     "qy_client_publish": (
         c_int32,
         [c_void_p, c_char_p, c_int32, c_char_p, c_size_t, POINTER(Position)],

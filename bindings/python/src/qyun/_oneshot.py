@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from . import _callbacks
-from ._errors import InvalidArgument, InvalidName, InvalidUrl, NotFound
+from typing import Iterable
+
+from . import _callbacks, _publish
+from ._errors import Error, InvalidArgument, InvalidName, InvalidUrl, NotFound
 from ._events import MessageCallback, NoticeCallback, notice
+from ._handle import Payload
 from ._native import EVENT_MESSAGE, OK, check, error, lib, name_of
+from ._publish import Outgoing, Published
 from ._subscription import ignore
 from ._types import Kind, Message
 
@@ -29,6 +33,32 @@ def send_message(host: str, channel: str, message: str) -> None:
             name_of(channel, "name", InvalidName),
             name_of(message, "message", InvalidArgument),
         )
+    )
+
+
+def send_message_with(
+    host: str,
+    channel: str,
+    data: Payload,
+    *,
+    key: str | bytes | None = None,
+    conflate: str | None = None,
+    counts: bool = False,
+) -> Published:
+    """Broadcasts str as text or bytes as binary, and tells what became of the message.
+
+    The arguments are those of :meth:`Client.publish_with`.
+    """
+    message = Outgoing(channel, data, key, conflate, counts)
+    return _publish.publish(
+        lib.qy_send_message_with, name_of(host, "host", InvalidUrl), message
+    )
+
+
+def send_many(host: str, messages: Iterable[Outgoing]) -> list[Published | Error]:
+    """Broadcasts many messages in one request, as :meth:`Client.publish_many` does."""
+    return _publish.publish_many(
+        lib.qy_send_batch, name_of(host, "host", InvalidUrl), messages
     )
 
 

@@ -10,6 +10,7 @@ from typing import Iterable, Iterator, Mapping, NamedTuple, Union
 from ._errors import InvalidOption, UnknownOption
 from ._native import (
     ERR_NOT_FOUND,
+    OPTIONS_CHANNEL,
     OPTIONS_CLIENT,
     OPTIONS_ENDPOINT,
     OPTIONS_SERVER,
@@ -118,3 +119,8 @@ def socket_options() -> list[Option]:
 def endpoint_options() -> list[Option]:
     """Every option of :class:`Endpoint`."""
     return _described(OPTIONS_ENDPOINT)
+
+
+def channel_options() -> list[Option]:
+    """Every option of a channel, as ``create_channel`` takes them."""
+    return _described(OPTIONS_CHANNEL)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Any, Iterable, NamedTuple, Optional, Union
+from typing import Any, Callable, Iterable, NamedTuple, Optional, Union
 
 from . import _native
 from ._errors import BY_CODE, Error, InvalidArgument, InvalidName
 from ._handle import Payload, payload
-from ._native import OK, check, lib, name_of, utf8
+from ._native import OK, check, name_of, utf8
 from ._types import Position
+
+
+#: What a C function publishes to: a handle, or a host.
+_Where = Union[ctypes.c_void_p, bytes]
+
+#: Room for the text of a message that failed; longer ones are cut.
+_TEXT = 512
 
 
 class DeliveryCounts(NamedTuple):
@@ -36,7 +43,7 @@ class Published(NamedTuple):
 
 
 class Outgoing(NamedTuple):
-    """A message of :meth:`Server.publish_many`, as :meth:`Server.publish_with` takes it."""
+    """A message of ``publish_many`` or :func:`send_many`, as ``publish_with`` takes it."""
 
     channel: str
     data: Payload
@@ -60,7 +67,8 @@ class _Native:
             self.options.conflate = name_of(message.conflate, "conflate", InvalidArgument)
         self.options.counts = int(message.counts)
 
-    def item(self) -> _native.PublishItem:
+    def item(self, error: int) -> _native.PublishItem:
+        """For a batch; the text of its failure goes to the address `error`."""
         return _native.PublishItem(
             struct_size=ctypes.sizeof(_native.PublishItem),
             channel=self.channel,
@@ -68,6 +76,8 @@ class _Native:
             len=self.len,
             options=ctypes.pointer(self.options),
             kind=self.kind,
+            error=error,
+            error_cap=_TEXT,
         )
 
 
@@ -77,13 +87,13 @@ def _published(raw: Any) -> Published:
     return Published(at, raw.subscribers, bool(raw.duplicate), counts)
 
 
-def publish(handle: ctypes.c_void_p, message: Outgoing) -> Published:
-    """Publishes one message."""
+def publish(call: Callable[..., int], to: _Where, message: Outgoing) -> Published:
+    """Publishes one message by the C function `call`."""
     made = _Native(message)
     raw = _native.PublishResult(struct_size=ctypes.sizeof(_native.PublishResult))
     check(
-        lib.qy_server_publish_with(
-            handle,
+        call(
+            to,
             made.channel,
             made.kind,
             made.data,
@@ -96,18 +106,24 @@ def publish(handle: ctypes.c_void_p, message: Outgoing) -> Published:
 
 
 def publish_many(
-    handle: ctypes.c_void_p, messages: Iterable[Outgoing]
+    call: Callable[..., int], to: _Where, messages: Iterable[Outgoing]
 ) -> list[Union[Published, Error]]:
-    """Publishes a batch."""
+    """Publishes a batch by the C function `call`."""
     made = [_Native(message) for message in messages]
-    items = (_native.PublishItem * len(made))(*(one.item() for one in made))
+    texts = ctypes.create_string_buffer(max(1, len(made) * _TEXT))
+    start = ctypes.addressof(texts)
+    items = (_native.PublishItem * len(made))(
+        *(one.item(start + at * _TEXT) for at, one in enumerate(made))
+    )
     results = (_native.PublishResult * len(made))()
     if made:
         results[0].struct_size = ctypes.sizeof(_native.PublishResult)
-    check(lib.qy_server_publish_batch(handle, items, len(made), results))
-    return [_published(raw) if raw.status == OK else _failure(raw.status) for raw in results]
+    check(call(to, items, len(made), results))
 
+    def told(at: int, raw: Any) -> Union[Published, Error]:
+        if raw.status == OK:
+            return _published(raw)
+        text = ctypes.string_at(start + at * _TEXT).decode("utf-8", "replace")
+        return BY_CODE.get(raw.status, Error)(text, raw.status)
 
-def _failure(status: int) -> Error:
-    text = lib.qy_status_text(status).decode("utf-8", "replace")
-    return BY_CODE.get(status, Error)(text, status)
+    return [told(at, raw) for at, raw in enumerate(results)]

@@ -11,7 +11,16 @@ from . import _callbacks, _history, _native, _publish
 from ._connections import ConnectionsServer
 from ._errors import Error, InvalidName
 from ._handle import Payload, milliseconds, owned, payload
-from ._native import ERR_NOT_FOUND, ERR_TIMEOUT, OPTIONS_SERVER, bytes_at, check, lib, name_of
+from ._native import (
+    ERR_NOT_FOUND,
+    ERR_TIMEOUT,
+    OPTIONS_CHANNEL,
+    OPTIONS_SERVER,
+    bytes_at,
+    check,
+    lib,
+    name_of,
+)
 from ._history import History
 from ._host import HostServer
 from ._options import OptionValue, built
@@ -32,7 +41,7 @@ class Server(HostServer, ConnectionsServer, PacketServer, RpcServer):
 
     Keyword arguments are the options that :func:`server_options` lists, such as
     ``listen="127.0.0.1:0"``. Every method may be called from any thread and none waits for a
-    subscriber. As a context manager it stops at the end, with a drain of 5 s.
+    subscriber, but publishing in channels with ``overload=hold``. As a context manager it stops at the end, with a drain of 5 s.
     """
 
     def __init__(self, **options: OptionValue) -> None:
@@ -94,9 +103,18 @@ class Server(HostServer, ConnectionsServer, PacketServer, RpcServer):
         check(lib.qy_server_is_running(self._handle, ctypes.byref(running)))
         return bool(running.value)
 
-    def create_channel(self, name: str) -> None:
-        """Creates a channel; :class:`ChannelExists` if there is one of that name."""
-        check(lib.qy_server_create_channel(self._handle, name_of(name, "name", InvalidName)))
+    def create_channel(self, name: str, **options: OptionValue) -> None:
+        """Creates a channel; :class:`ChannelExists` if there is one of that name.
+
+        With options, those that :func:`channel_options` lists, such as ``history_size=100``, it
+        has these in place of its namespace's.
+        """
+        raw = name_of(name, "name", InvalidName)
+        if not options:
+            check(lib.qy_server_create_channel(self._handle, raw))
+            return
+        with built(OPTIONS_CHANNEL, options) as made:
+            check(lib.qy_server_create_channel_with(self._handle, raw, made))
 
     def delete_channel(self, name: str) -> None:
         """Deletes a channel; its listeners are closed after the last message before that."""
@@ -143,7 +161,12 @@ class Server(HostServer, ConnectionsServer, PacketServer, RpcServer):
         )
 
     def publish(self, channel: str, data: Payload) -> Position:
-        """Broadcasts without the network: str as text, bytes as binary."""
+        """Broadcasts without the network: str as text, bytes as binary.
+
+        In a channel with ``durability`` ``os`` or ``fsync`` it waits until the message is kept, and
+        in one with ``overload=hold`` while a subscriber has no room: :class:`Timeout` after twice its
+        ``hold_ms``, and then nothing is published.
+        """
         at = _native.Position(struct_size=ctypes.sizeof(_native.Position))
         name = name_of(channel, "name", InvalidName)
         check(lib.qy_server_publish(self._handle, name, *payload(data), ctypes.byref(at)))
@@ -167,7 +190,8 @@ class Server(HostServer, ConnectionsServer, PacketServer, RpcServer):
         subscribers the message reached; not in an inline callback of the server:
         :class:`WouldDeadlock`.
         """
-        return _publish.publish(self._handle, Outgoing(channel, data, key, conflate, counts))
+        message = Outgoing(channel, data, key, conflate, counts)
+        return _publish.publish(lib.qy_server_publish_with, self._handle, message)
 
     def publish_many(self, messages: Iterable[Outgoing]) -> list[Published | Error]:
         """Broadcasts many messages, those to one channel one behind the other.
@@ -175,7 +199,7 @@ class Server(HostServer, ConnectionsServer, PacketServer, RpcServer):
         Gives, in their order, what became of each: one that fails, with the exception that is
         then in its place, keeps no other back.
         """
-        return _publish.publish_many(self._handle, messages)
+        return _publish.publish_many(lib.qy_server_publish_batch, self._handle, messages)
 
     @property
     def counters(self) -> ServerCounters:
