@@ -824,7 +824,7 @@ static void connections_and_users(void) {
   ALLOWED(qy_server_list_connections, after, QY_OK, server, &filter, NULL, 9, on_connection, buf);
   ALLOWED(qy_server_list_connections, user_data, QY_OK, server, &filter, "", 9, on_connection,
           NULL);
-  filter.dialect = 5;
+  filter.dialect = QY_DIALECT_STREAM + 1;
   CHECK_STATUS(qy_server_list_connections(server, &filter, NULL, 9, on_connection, NULL),
                QY_ERR_INVALID_ARGUMENT);
   filter.dialect = QY_DIALECT_HOST;
