@@ -143,6 +143,24 @@ impl Durable {
         Self::new(store, id, level, config, outlet)
     }
 
+    /// The part of a channel that another process kept in the store as number `id`; `None` if nobody
+    /// says when its publications count.
+    pub(super) fn inherit(
+        store: &Arc<Store>,
+        id: u64,
+        config: &ChannelConfig,
+        outlet: &Arc<Outlet>,
+    ) -> Option<Self> {
+        let known = || store.channel(id).map(|known| known.channel.level);
+        let level = config.level().or_else(known)?;
+        Some(Self::new(store, id, level, config, outlet))
+    }
+
+    /// The store's number for the channel.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
     /// Whether publishers wait for the store.
     pub(super) fn commits(&self) -> bool {
         self.level != Level::Memory

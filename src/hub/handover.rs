@@ -5,6 +5,8 @@ use crate::sync::atomic::Ordering::Relaxed;
 use crate::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::durable::Durable;
+use super::keys::Keys;
 use super::{Channel, ChannelConfig, Connection, Connections, Deliveries, Hub, lock};
 use crate::wire::MessageKind;
 use crate::wire::handover::{Reader, Writer};
@@ -15,7 +17,7 @@ impl Hub {
     pub fn hand_over(&self, out: &mut Writer) {
         out.u64(self.next_id.load(Relaxed));
         out.u64(self.last_epoch.load(Relaxed));
-        out.u64(self.published.load(Relaxed));
+        out.u64(self.published());
     }
 
     /// Reads what [`Hub::hand_over`] wrote. Before there is any channel, so that no number is given
@@ -31,12 +33,18 @@ impl Hub {
     pub fn take_over_channel(&self, input: &mut Reader<'_>) -> Option<Arc<Channel>> {
         let name = input.text()?;
         let (id, epoch, offset) = (input.u64()?, input.u64()?, input.u64()?);
-        let ephemeral = input.flag()?;
+        let (created_ms, ephemeral) = (input.u64()?, input.flag()?);
         let mut config = ChannelConfig::default();
         config.set_all(input.text()?).ok()?;
+        let durable = match input.option(Reader::u64)? {
+            Some(id) => Some(Durable::inherit(self.store()?, id, &config, &self.outlet)?),
+            None => None,
+        };
         let shards = self.inboxes.len();
-        let channel = Channel::new(name, id, epoch, shards, ephemeral, Arc::new(config));
-        let channel = Arc::new(channel.observed_by(&self.observers));
+        let mut channel = Channel::new(name, id, epoch, shards, ephemeral, Arc::new(config));
+        if let Some(durable) = durable {
+            channel = channel.durable(durable);
+        }
         // What waits is counted with the connections that it waits for.
         let account = channel.account(0);
         for count in [
@@ -56,16 +64,16 @@ impl Hub {
                 Some((key, offset, print, Duration::from_millis(input.u64()?)))
             })
         })?;
-        let mut state = lock(&channel.state);
-        state.offset = offset;
+        let mut known: Option<Box<Keys>> = None;
         let now = Instant::now();
         for (key, offset, print, age) in keys.unwrap_or_default() {
             // A clock that began after the publication has no such moment: then it was long ago.
             if let Some(at) = now.checked_sub(age) {
-                state.keys.get_or_insert_default().restore(key, offset, print, at);
+                known.get_or_insert_default().restore(key, offset, print, at);
             }
         }
-        drop(state);
+        let channel = channel.restored(created_ms, offset, known).observed_by(&self.observers);
+        let channel = Arc::new(channel);
         let mut channels = self.channels.write().unwrap_or_else(PoisonError::into_inner);
         let before = channels.insert(name.into(), Arc::clone(&channel));
         drop(channels);
@@ -83,9 +91,11 @@ impl Hub {
         }
     }
 
-    /// Whether no shard has anything waiting.
+    /// Whether no shard has anything waiting, nor the store.
     pub fn is_at_rest(&self) -> bool {
-        self.inboxes.iter().all(|inbox| inbox.is_empty())
+        // The store before the shards: what it has done is theirs to deliver.
+        self.store().is_none_or(|store| store.is_idle())
+            && self.inboxes.iter().all(|inbox| inbox.is_empty())
     }
 
     /// A channel that was deleted: senders who have not heard of it yet hold such a one.
@@ -105,9 +115,12 @@ impl Channel {
         out.text(self.name());
         out.u64(self.id());
         out.u64(self.epoch());
-        out.u64(lock(&self.state).offset);
+        let info = self.info();
+        out.u64(info.offset);
+        out.u64(info.created_ms);
         out.flag(self.is_ephemeral());
         out.text(&self.config.text());
+        out.option(self.durable.as_ref().map(|durable| durable.id()), Writer::u64);
         let Deliveries {
             due,
             written,
@@ -119,7 +132,7 @@ impl Channel {
             closed_slow,
             // Counted anew.
             held: _,
-        } = self.deliveries();
+        } = info.deliveries;
         for count in [due, written, dropped_oldest, dropped_newest, conflated, lost, closed_slow] {
             out.u64(count);
         }
@@ -135,8 +148,11 @@ impl Channel {
     }
 
     /// Writes down a part of its history: what it kept from the `skip`-th publication on. Gives how
-    /// many it has written, 0 at the end.
+    /// many it has written, 0 at the end, and for a channel of which the store has everything.
     pub fn hand_over_history(&self, skip: usize, out: &mut Writer) -> usize {
+        if self.commits {
+            return 0;
+        }
         let state = lock(&self.state);
         let Some(history) = &state.history else { return 0 };
         let mut count = 0;

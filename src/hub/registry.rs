@@ -32,7 +32,7 @@ pub struct Hub {
     pub(super) last_epoch: AtomicU64,
     pub(super) published: AtomicU64,
     /// For commits, which come from the store's thread.
-    outlet: Arc<Outlet>,
+    pub(super) outlet: Arc<Outlet>,
     store: OnceLock<Arc<Store>>,
     max_channels: AtomicUsize,
     namespaces: RwLock<Arc<Namespaces>>,
@@ -167,8 +167,18 @@ impl Hub {
                 .insert(channel.name.as_str().into(), Arc::clone(&restored));
             self.watch_emptiness(&restored);
         }
-        let _ = self.store.set(store);
+        self.keep_in(store);
         Ok(())
+    }
+
+    /// Keeps durable channels in this store from now on. Before there are any.
+    pub fn keep_in(&self, store: Arc<Store>) {
+        let _ = self.store.set(store);
+    }
+
+    /// Where durable channels are kept, if they are.
+    pub fn store(&self) -> Option<&Arc<Store>> {
+        self.store.get()
     }
 
     /// Writes what waits for the store and closes it.

@@ -80,6 +80,7 @@ impl Server {
     /// Errors: those of [`Server::start`]; `Io` also for a socket that has no address of IP.
     pub fn start_on(options: ServerOptions, listeners: Listeners) -> Result<Self> {
         let foundation = Foundation::lay(options)?;
+        foundation.open_store()?;
         let service = Arc::clone(&foundation.service);
         let options = service.options();
         let (address, sockets) = match listeners.http.first() {
@@ -285,13 +286,20 @@ impl Foundation {
             polls.push((poll, waker));
         }
         let hub = Hub::new(inboxes.clone(), options.max_channels);
-        if !options.store.is_empty() {
-            let store = Store::open(Path::new(&options.store), store::Options::default());
-            hub.open_store(Arc::new(store.map_err(|error| error.context("option 'store'"))?))?;
-        }
         let shards = options.shards;
         let service = Arc::new(Service::new(hub, options, shards));
         Ok(Self { service, control: Arc::new(Control::new()), asked, polls, inboxes })
+    }
+
+    /// Opens the store, if the options name one.
+    fn open_store(&self) -> Result<()> {
+        let options = self.service.options();
+        if options.store.is_empty() {
+            return Ok(());
+        }
+        let store = Store::open(Path::new(&options.store), store::Options::default());
+        let store = store.map_err(|error| error.context("option 'store'"))?;
+        self.service.hub().open_store(Arc::new(store))
     }
 
     /// The server, which has no thread and no socket yet, and its shards' parts.

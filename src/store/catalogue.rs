@@ -228,6 +228,17 @@ impl Catalogue {
         Ok(Self { disk: Arc::clone(disk), file, len, base: len, state })
     }
 
+    /// Goes on with the file as it is, in place of the process that has written it.
+    pub fn go_on(disk: &Arc<dyn Disk>, file: Arc<dyn DiskFile>, read: Read) -> Self {
+        let Read { state, len, .. } = read;
+        Self { disk: Arc::clone(disk), file, len, base: len, state }
+    }
+
+    /// Its length in bytes.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
     /// Makes changes hold, all or none: when this returns they survive whatever comes.
     pub fn change(&mut self, changes: Vec<Change>) -> Result<(), Refused> {
         let bytes = encode(&changes).map_err(Refused::Unwritten)?;

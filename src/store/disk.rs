@@ -3,7 +3,8 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -49,8 +50,8 @@ pub(super) trait DiskFile: Send + Sync {
 /// A folder of the file system, held by this process alone.
 pub(super) struct Folder {
     path: PathBuf,
-    /// Locked until it is dropped, or the process ends.
-    _lock: File,
+    /// Locked until it is closed here and wherever it was given.
+    lock: File,
 }
 
 const LOCK: &str = "lock";
@@ -59,6 +60,25 @@ const LOCK: &str = "lock";
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Folder {
+    /// The folder of another process, which has given its lock to this one: both have it then.
+    /// Errors: `InvalidArgument` when that is the lock of another folder; `Exists`, `Io`.
+    pub fn inherit(path: &Path, lock: OwnedFd) -> Result<Self> {
+        let about = |error: io::Error| Error::from(error).context(path.display());
+        let lock = File::from(lock);
+        let (ours, theirs) =
+            (fs::metadata(path.join(LOCK)).map_err(about)?, lock.metadata().map_err(about)?);
+        if (ours.dev(), ours.ino()) != (theirs.dev(), theirs.ino()) {
+            let text = format!("{}: the other process has another store open", path.display());
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        Self::locked(path, lock, Duration::ZERO)
+    }
+
+    /// Its lock, to give to another process.
+    pub fn claim(&self) -> io::Result<OwnedFd> {
+        self.lock.as_fd().try_clone_to_owned()
+    }
+
     /// Opens the folder, making it if it is not there, and locks it. Errors: `Exists` when another
     /// process has it, `Io`.
     pub fn open(path: &Path) -> Result<Self> {
@@ -76,18 +96,24 @@ impl Folder {
             .write(true)
             .open(path.join(LOCK))
             .map_err(about)?;
+        Self::locked(path, lock, PATIENCE)
+    }
+
+    fn locked(path: &Path, lock: File, patience: Duration) -> Result<Self> {
         let begun = Instant::now();
         loop {
             match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Self { path: path.into(), _lock: lock }),
-                Err(rustix::io::Errno::WOULDBLOCK) if begun.elapsed() < PATIENCE => {
+                Ok(()) => return Ok(Self { path: path.into(), lock }),
+                Err(rustix::io::Errno::WOULDBLOCK) if begun.elapsed() < patience => {
                     std::thread::sleep(PATIENCE / 100);
                 }
                 Err(rustix::io::Errno::WOULDBLOCK) => {
                     let text = format!("{}: another process has this store open", path.display());
                     return Err(Error::new(ErrorKind::Exists, text));
                 }
-                Err(error) => return Err(about(error.into())),
+                Err(error) => {
+                    return Err(Error::from(io::Error::from(error)).context(path.display()));
+                }
             }
         }
     }

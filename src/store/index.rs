@@ -178,6 +178,18 @@ impl Index {
         log.runs.push_back(run);
     }
 
+    /// Takes in what another process knew of a channel, of which nothing is known here; `None` if it
+    /// names segments that there are not.
+    pub fn restore(&mut self, channel: u64, mut log: Log) -> Option<()> {
+        for run in &log.runs {
+            let segment = self.segments.get_mut(&run.order)?;
+            segment.users += 1;
+            segment.live += run.strides.iter().map(|stride| stride.bytes).sum::<u64>();
+        }
+        log.count();
+        self.logs.insert(channel, log).is_none().then_some(())
+    }
+
     /// Lets go of what the channel keeps in front of `before`.
     pub fn trim(&mut self, channel: u64, before: u64) {
         let Some(log) = self.logs.get_mut(&channel) else { return };

@@ -23,6 +23,7 @@ mod catalogue;
 mod check;
 mod compact;
 mod disk;
+mod handover;
 mod index;
 mod open;
 mod queue;
@@ -37,20 +38,24 @@ mod tests;
 mod upkeep;
 mod writer;
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use serde::{Deserialize, Serialize};
 
 pub use check::{Damage, Report, check, repair};
+pub use handover::{Calm, Heir, Parked};
 pub use read::{Page, Query};
 pub use record::{MAX_PAYLOAD, Record, Stored};
 
 use crate::sync::thread::JoinHandle;
 use crate::{Error, ErrorKind, Result};
 use index::Index;
+use open::Opened;
 use queue::{Command, Queue};
+use writer::Begin;
 
 /// When an append is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -154,6 +159,10 @@ pub struct Store {
     shared: Arc<Shared>,
     next_channel: AtomicU64,
     writer: Mutex<Option<JoinHandle<()>>>,
+    /// The lock on the folder, until it is closed.
+    claim: Mutex<Option<OwnedFd>>,
+    /// What its thread waits for before it begins.
+    begin: Mutex<Option<mpsc::Sender<()>>>,
 }
 
 /// What the writer's thread and the others have together.
@@ -199,7 +208,11 @@ impl Store {
     /// with the file and the byte.
     pub fn open(folder: &Path, options: Options) -> Result<Self> {
         let disk = disk::Folder::open(folder)?;
-        Self::open_on(Arc::new(disk), options).map_err(|error| error.context(folder.display()))
+        let claim = disk.claim()?;
+        let opened = Self::open_on(Arc::new(disk), options);
+        let mut store = opened.map_err(|error| error.context(folder.display()))?;
+        store.claim = Some(claim).into();
+        Ok(store)
     }
 
     fn open_on(disk: Arc<dyn disk::Disk>, options: Options) -> Result<Self> {
@@ -212,6 +225,15 @@ impl Store {
             return Err(Error::new(ErrorKind::InvalidOption, text));
         }
         let opened = open::open(&disk)?;
+        Self::run(disk, opened, options, Begin::default())
+    }
+
+    fn run(
+        disk: Arc<dyn disk::Disk>,
+        opened: Opened,
+        options: Options,
+        begin: Begin,
+    ) -> Result<Self> {
         let shared = Arc::new(Shared {
             index: Mutex::new(opened.index),
             queue: Queue::new(options.queue_bytes),
@@ -225,10 +247,12 @@ impl Store {
             opened.catalogue,
             opened.active,
             options,
+            begin,
         );
         let thread = crate::thread::spawn("qyun-store", move || writer.run())
             .map_err(|error| Error::from(error).context("the store's thread"))?;
-        Ok(Self { shared, next_channel, writer: Mutex::new(Some(thread)) })
+        let writer = Mutex::new(Some(thread));
+        Ok(Self { shared, next_channel, writer, claim: Mutex::default(), begin: Mutex::default() })
     }
 
     /// All channels.
@@ -363,12 +387,14 @@ impl Store {
     /// refused with `Closed`. Not in a [`Done`].
     pub fn close(&self) {
         let thread = lock(&self.writer).take();
+        drop(lock(&self.begin).take());
         self.shared.queue.close();
         if let Some(thread) = thread
             && thread.join().is_err()
         {
             log::error!(target: "qyun::store", "the store's thread ended by a defect");
         }
+        drop(lock(&self.claim).take());
     }
 
     fn submit(&self, command: Command, size: usize) {

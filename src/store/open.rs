@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::catalogue::{self, Catalogue, Change, Refused, State};
-use super::disk::{DRAFT, Disk};
+use super::disk::{DRAFT, Disk, DiskFile};
 use super::index::{Index, Log, Segment, Written};
 use super::segment::{self, Bad, START, Scan, Title};
 use super::sidecar;
@@ -34,7 +34,7 @@ pub(super) fn damaged(name: &str, at: u64, what: impl std::fmt::Display) -> Erro
     Error::new(ErrorKind::Io, text)
 }
 
-fn about(name: &str) -> impl Fn(io::Error) -> Error {
+pub(super) fn about(name: &str) -> impl Fn(io::Error) -> Error {
     move |error| Error::from(error).context(name)
 }
 
@@ -154,6 +154,20 @@ fn remove_leftovers(disk: &dyn Disk, names: &[String], state: &State) {
     }
 }
 
+/// A segment's file.
+pub(super) fn segment(disk: &dyn Disk, order: u64, number: u64) -> Result<Arc<dyn DiskFile>> {
+    let name = segment::name(number);
+    let file = disk.open(&name).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => damaged(&name, 0, "the file is missing"),
+        _ => about(&name)(error),
+    })?;
+    match Title::read(&*file).map_err(about(&name))? {
+        Ok(title) if title == (Title { file: number, order }) => Ok(file),
+        Ok(_) => Err(damaged(&name, 0, "the heading is that of another segment")),
+        Err(what) => Err(damaged(&name, 0, what)),
+    }
+}
+
 /// One segment that is being opened.
 struct Opening<'a> {
     disk: &'a dyn Disk,
@@ -168,20 +182,11 @@ impl Opening<'_> {
         segment::name(self.number)
     }
 
-    fn file(&self) -> Result<Arc<dyn super::disk::DiskFile>> {
-        let name = self.name();
-        let file = self.disk.open(&name).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => damaged(&name, 0, "the file is missing"),
-            _ => about(&name)(error),
-        })?;
-        match Title::read(&*file).map_err(about(&name))? {
-            Ok(title) if title == (Title { file: self.number, order: self.order }) => Ok(file),
-            Ok(_) => Err(damaged(&name, 0, "the heading is that of another segment")),
-            Err(what) => Err(damaged(&name, 0, what)),
-        }
+    fn file(&self) -> Result<Arc<dyn DiskFile>> {
+        segment(self.disk, self.order, self.number)
     }
 
-    fn add(&self, index: &mut Index, file: Arc<dyn super::disk::DiskFile>, len: u64) {
+    fn add(&self, index: &mut Index, file: Arc<dyn DiskFile>, len: u64) {
         let segment = Segment { number: self.number, file, len, live: 0, users: 0 };
         index.segments.insert(self.order, segment);
     }
@@ -236,7 +241,7 @@ impl Opening<'_> {
     }
 
     /// An error if what is bad cannot be what a torn write left.
-    fn judge(&self, file: &dyn super::disk::DiskFile, bad: Bad) -> Result<()> {
+    fn judge(&self, file: &dyn DiskFile, bad: Bad) -> Result<()> {
         let name = self.name();
         let same_boot = self.state.opened.as_deref() == Some(self.boot);
         let mut scan = Scan::new(file, self.number).map_err(about(&name))?;
@@ -251,11 +256,7 @@ impl Opening<'_> {
         Ok(())
     }
 
-    fn scan(
-        &self,
-        index: &mut Index,
-        file: &dyn super::disk::DiskFile,
-    ) -> Result<(u64, Option<Bad>)> {
+    fn scan(&self, index: &mut Index, file: &dyn DiskFile) -> Result<(u64, Option<Bad>)> {
         let name = self.name();
         let (mut backward, mut unknown) = (None, None);
         let mut scan = Scan::new(file, self.number).map_err(about(&name))?;

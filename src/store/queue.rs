@@ -23,6 +23,7 @@ pub(super) enum Command {
     Sync(Done<()>),
     /// A segment was written anew without what is not kept.
     Compacted(Box<super::compact::Outcome>),
+    HandOver(super::handover::Step),
 }
 
 impl Command {
@@ -36,7 +37,8 @@ impl Command {
             | Self::Delete(_, done)
             | Self::Trim(_, _, done)
             | Self::Sync(done) => done(error),
-            Self::Compacted(_) => {}
+            // Whoever waits for such a step sees that nobody will tell.
+            Self::Compacted(_) | Self::HandOver(_) => {}
         }
     }
 }
@@ -112,6 +114,11 @@ impl Queue {
             drop(lock(&self.waiting));
             self.room.notify_all();
         }
+    }
+
+    /// Whether nothing has come since all that had was done.
+    pub fn is_idle(&self) -> bool {
+        lock(&self.waiting).asleep
     }
 
     pub fn is_full(&self) -> bool {

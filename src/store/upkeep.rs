@@ -121,7 +121,7 @@ impl Writer {
     }
 
     fn compact(&mut self) {
-        if self.compaction.is_some() || !self.compacts {
+        if self.compaction.is_some() || !self.compacts || self.calm {
             return;
         }
         let active = self.active.as_ref().map(|active| active.order);

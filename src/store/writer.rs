@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::catalogue::{Catalogue, Change, Refused};
@@ -45,10 +46,25 @@ pub(super) struct Writer {
     pub(super) active: Option<Active>,
     batch: Batch,
     /// A record was acknowledged before it was written, and then was not.
-    lost: bool,
+    pub(super) lost: bool,
     pub(super) compaction: Option<JoinHandle<()>>,
     /// Compacting met what it cannot read: that stays as it is until the next opening.
     pub(super) compacts: bool,
+    /// Nothing is compacted, because the store is about to change hands.
+    pub(super) calm: bool,
+    /// Who waits until nothing is being compacted.
+    pub(super) awaits_calm: Option<Sender<()>>,
+    /// When to begin, if not at once.
+    begins: Option<Receiver<()>>,
+}
+
+/// How the thread begins.
+#[derive(Default)]
+pub(super) struct Begin {
+    /// As [`Writer`] has it.
+    pub lost: bool,
+    /// When this is told; never, when it is dropped instead.
+    pub when: Option<Receiver<()>>,
 }
 
 /// What goes out with the next write.
@@ -82,6 +98,7 @@ impl Writer {
         catalogue: Catalogue,
         active: Option<Active>,
         options: Options,
+        begin: Begin,
     ) -> Self {
         let batch = Batch::default();
         Self {
@@ -91,9 +108,12 @@ impl Writer {
             options,
             active,
             batch,
-            lost: false,
+            lost: begin.lost,
             compaction: None,
             compacts: true,
+            calm: false,
+            awaits_calm: None,
+            begins: begin.when,
         }
     }
 
@@ -103,6 +123,10 @@ impl Writer {
         crate::thread::never_waits();
         // Should the thread end by a defect, nobody is left waiting.
         let guard = Guard(Arc::clone(&self.shared));
+        if self.begins.take().is_some_and(|begins| begins.recv().is_err()) {
+            // The folder is another process's as before.
+            return;
+        }
         let mut commands = Vec::new();
         while self.shared.queue.take(&mut commands, TICK) {
             if commands.is_empty() {
@@ -152,6 +176,14 @@ impl Writer {
             Command::Compacted(outcome) => {
                 self.compaction = None;
                 self.take_over(*outcome);
+                if let Some(tell) = self.awaits_calm.take() {
+                    // Who does not wait any more need not be told.
+                    let _ = tell.send(());
+                }
+            }
+            Command::HandOver(step) => {
+                self.commit();
+                self.hand_over(step);
             }
         }
     }

@@ -4,8 +4,8 @@
 //! Each concept writes and reads itself, next to what it is. Whoever changes what is written
 //! changes [`FORMAT`]: two processes hand over only when theirs is the same.
 
-/// The number of the format. It changes with anything that is written.
-pub const FORMAT: u32 = 1;
+/// The number of the format. It changes with anything that is written, and with the files of a store.
+pub const FORMAT: u32 = 2;
 
 /// Bytes that are written one thing after the other.
 #[derive(Debug, Default)]

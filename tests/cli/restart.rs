@@ -144,3 +144,38 @@ fn a_signal_restarts_too() {
     let next = Pid::from_raw(told["pid"].as_i64().unwrap() as i32).unwrap();
     kill_process(next, Signal::KILL).unwrap();
 }
+
+/// A store goes along, and only to a process that has it too.
+#[test]
+fn durable_channels_are_there_after_a_restart() {
+    let folder = Folder::new();
+    let with = format!(
+        "[channels]\nstore = \"{}\"\n[namespaces.news]\ndurability = \"fsync\"\n",
+        folder.path("store")
+    );
+    let file = folder.write("qyun.toml", &with);
+    let pid_file = folder.path("qyun.pid");
+    let place = ["--pid-file", &*pid_file];
+    let args =
+        ["start", "--listen", "127.0.0.1:0", "--create", "news", "--json", "--config", &file];
+    let started = run(&[&args[..], &place].concat()).ends_with(0).json();
+    let host = started["address"].as_str().unwrap();
+    let mut listener = listen(host, "news");
+    let mut sent = Vec::new();
+    let mut send_and_hear = |text: &str, listener: &mut TcpStream| {
+        send(host, text);
+        hears(listener, text);
+        sent.push(text.to_owned());
+    };
+    send_and_hear("before", &mut listener);
+    folder.write("qyun.toml", "");
+    let ran = run(&[&["restart"][..], &place].concat()).ends_with(1);
+    assert!(ran.stderr.contains("stop that one and start this"), "{}", ran.stderr);
+    send_and_hear("still", &mut listener);
+    folder.write("qyun.toml", &with);
+    run(&[&["restart"][..], &place].concat()).ends_with(0);
+    send_and_hear("after", &mut listener);
+    let history = run(&["history", "news", "--host", host]).ends_with(0);
+    assert_eq!(history.text().lines().collect::<Vec<_>>(), sent);
+    while run(&[&["stop"][..], &place].concat()).code != 0 {}
+}

@@ -10,11 +10,13 @@
 #![allow(missing_docs)]
 
 mod churn;
+mod daemon;
 mod deflate;
 mod fanout;
 mod hostile;
 mod kill;
 mod kit;
+mod numbers;
 mod overload;
 mod process;
 #[allow(dead_code)]

@@ -1,7 +1,6 @@
 //! Durable channels: what was acknowledged is there after a restart, and nobody sees what is not
 //! kept.
 
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc;
@@ -18,10 +17,10 @@ use crate::kit::{Frame, Raw, server};
 use crate::stream::{reply, request};
 
 /// A folder for a store, which goes with the test.
-struct Folder(PathBuf);
+pub struct Folder(pub PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Relaxed);
         let path = format!("qyun-durable-{}-{number}", std::process::id());
@@ -44,7 +43,7 @@ impl Drop for Folder {
     }
 }
 
-fn publish(server: &Server, channel: &str, from: u64, to: u64) {
+pub fn publish(server: &Server, channel: &str, from: u64, to: u64) {
     let (tell, told) = mpsc::channel();
     for n in from..=to {
         let tell = tell.clone();
@@ -60,7 +59,7 @@ fn publish(server: &Server, channel: &str, from: u64, to: u64) {
     assert_eq!(told, (from..=to).map(|n| (n, n)).collect::<Vec<_>>(), "in order, each once");
 }
 
-fn info(server: &Server, channel: &str) -> ChannelInfo {
+pub fn info(server: &Server, channel: &str) -> ChannelInfo {
     server.service().channel(channel).unwrap()
 }
 
@@ -71,7 +70,7 @@ fn history(server: &Server, channel: &str, range: Range) -> Extract {
 }
 
 /// The texts of a whole history, page by page.
-fn texts(server: &Server, channel: &str) -> Vec<String> {
+pub fn texts(server: &Server, channel: &str) -> Vec<String> {
     let (mut found, mut after) = (Vec::new(), None);
     loop {
         let page = history(server, channel, Range { after, ..ALL });
@@ -85,7 +84,7 @@ fn texts(server: &Server, channel: &str) -> Vec<String> {
     }
 }
 
-fn numbers(to: u64) -> Vec<String> {
+pub fn numbers(to: u64) -> Vec<String> {
     (1..=to).map(|n| n.to_string()).collect()
 }
 
@@ -355,25 +354,6 @@ fn a_store_belongs_to_one_server_at_a_time() {
     assert!(error.text().contains("option 'store'"), "{error}");
     assert!(first.stop(Duration::ZERO));
     drop(Server::start(options).unwrap());
-}
-
-#[test]
-fn a_server_with_a_store_is_not_handed_over_and_serves_on() {
-    let folder = Folder::new();
-    let server = folder.server();
-    server.service().create_channel("kept").unwrap();
-    let (old, new) = UnixStream::pair().unwrap();
-    std::thread::scope(|scope| {
-        let taken = scope.spawn(move || {
-            let mut options = ServerOptions::default();
-            options.set("listen", "127.0.0.1:0").unwrap();
-            Server::take_over(options, new).map(drop)
-        });
-        let error = server.hand_over(old).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
-        assert_eq!(taken.join().unwrap().unwrap_err().kind(), ErrorKind::Refused);
-    });
-    publish(&server, "kept", 1, 10);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use qyun::ErrorKind;
 use qyun::hub::{ChannelConfig, Value};
 use qyun::server::{Server, ServerOptions, TakenOver};
+use qyun::wire::handover::FORMAT;
 use qyun::wire::members::{self, Call, Notice};
 use qyun::wire::stream::{Op, Request};
 use qyun::wire::{MessageKind, Position};
@@ -16,7 +17,7 @@ use serde_json::Value as Json;
 use crate::kit::{Frame, OFFER, PATIENCE, Raw, deflate, masked, server, until};
 use crate::stream::{message, reply, request, subscribe};
 
-fn options(options: &[(&str, &str)]) -> ServerOptions {
+pub fn options(options: &[(&str, &str)]) -> ServerOptions {
     let mut all = ServerOptions::default();
     all.set("listen", "127.0.0.1:0").unwrap();
     for (key, value) in options {
@@ -26,7 +27,7 @@ fn options(options: &[(&str, &str)]) -> ServerOptions {
 }
 
 /// The server that comes after `old`, with other options.
-fn successor(old: &Server, next: &[(&str, &str)]) -> (Server, TakenOver) {
+pub fn successor(old: &Server, next: &[(&str, &str)]) -> (Server, TakenOver) {
     let (give, take) = UnixStream::pair().unwrap();
     let options = options(next);
     let (new, taken) = std::thread::scope(|scope| {
@@ -41,11 +42,11 @@ fn successor(old: &Server, next: &[(&str, &str)]) -> (Server, TakenOver) {
     (new, taken)
 }
 
-fn text(server: &Server, channel: &str, text: &str) {
+pub fn text(server: &Server, channel: &str, text: &str) {
     server.service().publish(channel, MessageKind::Text, text.as_bytes()).unwrap();
 }
 
-fn json(frame: &Frame) -> Json {
+pub fn json(frame: &Frame) -> Json {
     serde_json::from_slice(&frame.payload).unwrap()
 }
 
@@ -58,7 +59,7 @@ fn events(address: SocketAddr, target: &str) -> Raw {
     raw
 }
 
-fn ask(raw: &mut Raw, action: &str, payload: &str) -> Json {
+pub fn ask(raw: &mut Raw, action: &str, payload: &str) -> Json {
     let text = format!(r#"{{"id":"1","type":"request","action":"{action}","payload":{payload}}}"#);
     raw.send_frame(0x81, text.as_bytes());
     json(&raw.message())
@@ -415,6 +416,14 @@ fn nothing_is_lost_doubled_or_out_of_order_however_often_it_changes_hands() {
     });
 }
 
+/// What a new process says first.
+pub fn hello(format: u32) -> Vec<u8> {
+    [&[1, 0, 8, 0, 0, 0], &format.to_le_bytes()[..], &7_u32.to_le_bytes()].concat()
+}
+
+/// What it says when it has prepared itself.
+pub const READY: [u8; 6] = [4, 0, 0, 0, 0, 0];
+
 /// A new process that dies, or says nothing, at any point until it has taken everything.
 #[test]
 fn who_fails_to_take_over_leaves_the_old_one_serving() {
@@ -424,13 +433,6 @@ fn who_fails_to_take_over_leaves_the_old_one_serving() {
     let mut listener = Raw::websocket(address, "/channel/listen/c");
     let mut session = Raw::websocket(address, "/ws");
     session.message();
-    let hello = |format: u32| {
-        let mut hello = vec![1, 0, 8, 0, 0, 0];
-        hello.extend_from_slice(&format.to_le_bytes());
-        hello.extend_from_slice(&7_u32.to_le_bytes());
-        hello
-    };
-    let ready = [4, 0, 0, 0, 0, 0];
     let mut n = 0;
     let mut still_serves = |what: &str| {
         n += 1;
@@ -443,11 +445,12 @@ fn who_fails_to_take_over_leaves_the_old_one_serving() {
         ("goes at once", vec![], ErrorKind::Io),
         ("speaks something else", vec![9, 0, 0, 0, 0, 0], ErrorKind::Protocol),
         ("has another format", hello(9999), ErrorKind::Protocol),
-        ("goes before it is ready", hello(1), ErrorKind::Io),
-        ("goes before it has taken all", [&hello(1)[..], &ready].concat(), ErrorKind::Io),
+        ("goes before it is ready", hello(FORMAT), ErrorKind::Io),
+        ("goes before it has taken all", [&hello(FORMAT)[..], &READY].concat(), ErrorKind::Io),
         (
             "refuses",
-            [&hello(1)[..], &ready, &[2, 0, 11, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0], b"no!"].concat(),
+            [&hello(FORMAT)[..], &READY, &[2, 0, 11, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0], b"no!"]
+                .concat(),
             ErrorKind::Refused,
         ),
     ];
@@ -533,8 +536,7 @@ fn callers_of_the_gateway_come_back_to_the_same_address() {
     assert_eq!(again.list("GetClientByUid", &[&id]), ["u"]);
     // One that cannot go on leaves the old one's calls as they were.
     let (give, take) = UnixStream::pair().unwrap();
-    let mut said = vec![1, 0, 8, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0];
-    said.extend_from_slice(&[4, 0, 0, 0, 0, 0]);
+    let said = [hello(FORMAT), READY.to_vec()].concat();
     (&take).write_all(&said).unwrap();
     take.shutdown(std::net::Shutdown::Write).unwrap();
     let reader = std::thread::spawn(move || (&take).read_to_end(&mut Vec::new()));

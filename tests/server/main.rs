@@ -21,6 +21,7 @@ mod gateway;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod handover;
+mod handover_durable;
 mod history;
 mod host;
 mod kit;

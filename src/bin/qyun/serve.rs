@@ -185,7 +185,10 @@ impl Process {
         match done {
             Ok(done) => Ok(Some(done)),
             Err(failure) if self.serving.taken_over().is_some() => {
-                log::error!(target: "qyun", "serving all the same: {}", failure.text);
+                // One without a text is that nobody reads what is told on stdout.
+                if !failure.text.is_empty() {
+                    log::error!(target: "qyun", "serving all the same: {}", failure.text);
+                }
                 Ok(None)
             }
             Err(failure) => Err(failure),

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::link::{self, Incoming, Outgoing};
-use super::{CALLS, HandedOver, PAUSE, PREPARATION, kind};
+use super::link::{self, Frame, Incoming, Outgoing};
+use super::{CALLS, CALM, HandedOver, LAST_WORDS, PAUSE, PREPARATION, kind};
 use crate::server::Server;
 use crate::server::grpc::Grpc;
 use crate::server::shard::Pause;
+use crate::store::Parked;
 use crate::wire::handover::{FORMAT, Reader, Writer};
 use crate::wire::{Dialect, MessageKind};
 use crate::{Error, ErrorKind, Result};
@@ -29,11 +30,14 @@ impl Server {
     /// Blocks for up to 30 s until the other process is ready, while everybody is served, and for up
     /// to 10 s when nobody is. Meanwhile nothing else may be asked of this server in this process.
     /// Errors: `InvalidArgument` when the program handles connections itself, whose part nobody can
-    /// take, and for a server with a `store`; `Closed` when the server is stopped; `Protocol` for another version of the format;
-    /// `Timeout`; `Io`.
+    /// take; `Closed` when the server is stopped; `Protocol` for another version of the format; what
+    /// the store failed with, if it has; `Timeout`; `Io`.
     pub fn hand_over(&self, stream: UnixStream) -> Result<HandedOver> {
         let (mut from, mut to) = link::open(stream, PREPARATION)?;
         let other = self.agree(&mut from, &to)?;
+        let store = self.service.hub().store();
+        let about = |error: Error| error.context("the store");
+        let _calm = store.map(|store| store.calm(CALM)).transpose().map_err(about)?;
         // A call changes what is handed over: there must be none.
         let calls = self.end_calls();
         let grpc = calls.as_ref().map(AsFd::as_fd);
@@ -49,7 +53,8 @@ impl Server {
             false => Err(Error::new(ErrorKind::Closed, "the server is stopping")),
         };
         match handed_over {
-            Ok(connections) => {
+            Ok((connections, store)) => {
+                store.into_iter().for_each(Parked::leave);
                 self.service.close();
                 pause.leave();
                 let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,7 +71,7 @@ impl Server {
                 if calls.is_some() {
                     self.start_calls(calls);
                 }
-                Err(error)
+                Err(explained(&mut from, error))
             }
         }
     }
@@ -94,13 +99,19 @@ impl Server {
             return Err(refuse(Error::new(ErrorKind::Protocol, text)));
         }
         self.is_ours().map_err(refuse)?;
+        let claim = match self.service.hub().store() {
+            Some(store) => store.claim()?,
+            None => None,
+        };
+        let claim: Vec<_> = claim.iter().map(AsFd::as_fd).collect();
         let mut out = Writer::default();
         out.u32(FORMAT);
         out.u32(std::process::id());
-        to.send(kind::OFFER, &out.take(), &[])?;
-        match from.receive()?.kind {
+        to.send(kind::OFFER, &out.take(), &claim)?;
+        let answer = from.receive()?;
+        match answer.kind {
             kind::READY => Ok(process),
-            other => Err(unexpected(other)),
+            _ => Err(failure(&answer)),
         }
     }
 
@@ -115,11 +126,6 @@ impl Server {
                 return Err(hosted(&endpoint.path));
             }
         }
-        if !self.service.options().store.is_empty() {
-            let text = "the server keeps channels in a store, which one process has open at a time: \
-                        stop this one and start the other";
-            return Err(Error::new(ErrorKind::InvalidArgument, text));
-        }
         match self.service.packets().is_registered() || self.service.rpc().is_registered() {
             true => {
                 let text = "the program handles packets or calls of clients";
@@ -129,21 +135,22 @@ impl Server {
         }
     }
 
-    /// Everything that nobody is served during.
+    /// Everything that nobody is served during. Gives the number of connections, and the store, which
+    /// works again when it is dropped.
     fn give(
         &self,
         from: &mut Incoming,
         to: Arc<Outgoing>,
         pause: &Pause,
         grpc: Option<BorrowedFd<'_>>,
-    ) -> Result<usize> {
+    ) -> Result<(usize, Option<Parked>)> {
         let since = clock_gettime(ClockId::Monotonic);
         let hub = self.service.hub();
         pause.settle(PAUSE, || {
             self.service.yield_held();
             hub.is_at_rest()
         })?;
-        self.give_channels(&to)?;
+        let store = self.give_channels(&to)?;
         self.give_held(&to)?;
         if let Some(listener) = grpc {
             to.send(kind::GRPC, &[], &[listener])?;
@@ -155,13 +162,10 @@ impl Server {
         out.u64(since.tv_nsec.cast_unsigned());
         to.send(kind::END, &out.take(), &[])?;
         match from.receive() {
-            Ok(frame) if frame.kind == kind::TAKEN => Ok(connections),
-            Ok(frame) if frame.kind == kind::REFUSED => {
-                let why = Reader::new(&frame.payload).text().unwrap_or_default().to_owned();
-                Err(Error::new(ErrorKind::Refused, format!("the new process: {why}")))
-            }
+            Ok(frame) if frame.kind == kind::TAKEN => Ok((connections, store)),
+            Ok(frame) if frame.kind == kind::REFUSED => Err(failure(&frame)),
             // In the very last moment it may have begun to serve.
-            _ if from.close_and_look_for(kind::TAKEN) => Ok(connections),
+            _ if from.close_and_look_for(kind::TAKEN) => Ok((connections, store)),
             Ok(frame) => Err(unexpected(frame.kind)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Err(Error::new(ErrorKind::Io, "the new process ended before it had everything"))
@@ -170,12 +174,25 @@ impl Server {
         }
     }
 
-    fn give_channels(&self, to: &Outgoing) -> Result<()> {
+    fn give_store(&self, to: &Outgoing) -> Result<Option<Parked>> {
+        let Some(store) = self.service.hub().store() else { return Ok(None) };
+        let parked = store.park(PAUSE).map_err(|error| error.context("the store"))?;
+        for part in parked.logs() {
+            to.send(kind::LOGS, &part, &[])?;
+        }
+        let mut out = Writer::default();
+        parked.rest(&mut out);
+        to.send(kind::STORE, &out.take(), &[])?;
+        Ok(Some(parked))
+    }
+
+    fn give_channels(&self, to: &Outgoing) -> Result<Option<Parked>> {
         let hub = self.service.hub();
         let mut out = Writer::default();
         hub.hand_over(&mut out);
         self.service.registry().hand_over(&mut out);
         to.send(kind::HUB, &out.take(), &[])?;
+        let store = self.give_store(to)?;
         for channel in hub.page(None, usize::MAX) {
             channel.hand_over(&mut out);
             to.send(kind::CHANNEL, &out.take(), &[])?;
@@ -188,7 +205,7 @@ impl Server {
                 to.send(kind::HISTORY, &out.take(), &[])?;
             }
         }
-        Ok(())
+        Ok(store)
     }
 
     fn give_held(&self, to: &Outgoing) -> Result<()> {
@@ -221,6 +238,27 @@ impl Server {
             }
             Err(error) => log::error!(target: "qyun::server", "gRPC does not start: {error}"),
         }
+    }
+}
+
+/// What went wrong there, or here: a frame that should have been another.
+fn failure(frame: &Frame) -> Error {
+    if frame.kind != kind::REFUSED {
+        return unexpected(frame.kind);
+    }
+    let why = Reader::new(&frame.payload).text().unwrap_or_default();
+    Error::new(ErrorKind::Refused, format!("the new process: {why}"))
+}
+
+/// Why the other side has closed, if it said so, rather than that it has.
+fn explained(from: &mut Incoming, error: Error) -> Error {
+    if error.kind() != ErrorKind::Io {
+        return error;
+    }
+    from.allow(LAST_WORDS);
+    match from.receive() {
+        Ok(frame) if frame.kind == kind::REFUSED => failure(&frame),
+        _ => error,
     }
 }
 

@@ -5,16 +5,18 @@
 //! | from | frame | |
 //! |---|---|---|
 //! | new | `HELLO` | its format and version |
-//! | old | `OFFER`, or `REFUSED` and why | the same of its own |
+//! | old | `OFFER`, or `REFUSED` and why | the same of its own, and the lock of its store, if there is one |
 //! | new | `READY` | it has everything that can be made beforehand |
-//! | old | `HUB`, `CHANNEL` and `HISTORY` | from here on, the old one reads nothing |
+//! | old | `HUB` | from here on, the old one reads nothing |
+//! | old | `LOGS`, `STORE` | where the store's records are; from here on, the old one writes none |
+//! | old | `CHANNEL`, `HISTORY` | each channel, and what memory keeps of it |
 //! | old | `HELD` | messages that wait for slow subscribers, and nobody could be told of |
 //! | old | `GRPC` | the gateway's listening socket, if there is one |
 //! | old | `SHARD`, `BUFFER`, `CONNECTIONS` | the shard's listening sockets, bytes that are queued, connections |
 //! | old | `END` | how many connections there are |
 //! | new | `TAKEN` | everything is in place; it begins to serve |
 //!
-//! `TAKEN` decides. Until it is sent the new one touches no socket, and whatever fails leaves the old
+//! `TAKEN` decides. Until it is sent the new one touches no socket and no file, and whatever fails leaves the old
 //! one to serve on as if nothing had been. Once it was sent, the old one does nothing more. Both know
 //! whether it was sent, also when one of them loses patience: the kernel takes it before the old one
 //! closes its ear, or refuses it to the new one.
@@ -41,14 +43,21 @@ pub(super) mod kind {
     pub const END: u8 = 12;
     pub const TAKEN: u8 = 13;
     pub const HELD: u8 = 14;
+    pub const LOGS: u8 = 15;
+    pub const STORE: u8 = 16;
 }
 
 /// How long the new process may take until it is ready. The old one serves meanwhile.
 const PREPARATION: Duration = Duration::from_secs(30);
 /// How long everything may take that the old process does not serve during.
 const PAUSE: Duration = Duration::from_secs(10);
+/// How long the store may take until nothing in it is compacted, while everybody is served.
+const CALM: Duration = Duration::from_secs(5);
 /// How long calls of gRPC that have begun may take to end.
 const CALLS: Duration = Duration::from_secs(1);
+
+/// How long what the new process said before it failed may take to come. The old one serves by then.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// What was handed to another process.
 #[derive(Debug, Clone, PartialEq, Eq)]

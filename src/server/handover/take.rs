@@ -1,7 +1,9 @@
 //! The new process's part.
 
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +13,8 @@ use super::link::{self, Frame, Incoming, Outgoing};
 use super::{PAUSE, PREPARATION, TakenOver, kind};
 use crate::hub::Channel;
 use crate::server::shard::{Known, Shard};
-use crate::server::{Foundation, Server, ServerOptions, dialect, listen};
+use crate::server::{Foundation, Server, ServerOptions, Service, dialect, listen};
+use crate::store::{self, Heir, Store};
 use crate::wire::MessageKind;
 use crate::wire::handover::{FORMAT, Reader, Writer};
 use crate::wire::websocket::Message;
@@ -19,6 +22,9 @@ use crate::{Error, ErrorKind, Result};
 
 /// What came so far.
 struct Taken {
+    /// Who gets the store, until it is there.
+    heir: Option<Heir>,
+    store: Option<Arc<Store>>,
     shards: Vec<Shard>,
     known: Known,
     /// Whose history comes.
@@ -36,10 +42,11 @@ impl Server {
     /// channels. Nobody is refused or closed meanwhile.
     ///
     /// When it fails, the other process serves on. Where it listens is taken over, too: `listen` and
-    /// `grpc_listen` count only for what the other process does not have.
+    /// `grpc_listen` count only for what the other process does not have. The `store` must be the
+    /// other one's, or none if that has none.
     ///
-    /// Blocks for up to 40 s. Errors: those of [`Server::start`]; `InvalidOption` for a `store`; `Refused` with the other one's
-    /// reason; `Protocol`, `Timeout` and `Io` when they do not understand each other.
+    /// Blocks for up to 40 s. Errors: those of [`Server::start`]; `InvalidOption` for another `store`;
+    /// `Refused` with the other one's reason; `Protocol`, `Timeout` and `Io` when they do not understand each other.
     pub fn take_over(options: ServerOptions, stream: UnixStream) -> Result<(Self, TakenOver)> {
         let (mut from, to) = link::open(stream, PREPARATION)?;
         let taken = Self::take(options, &mut from, &to);
@@ -57,12 +64,8 @@ impl Server {
         from: &mut Incoming,
         to: &Outgoing,
     ) -> Result<(Self, TakenOver)> {
-        if !options.store.is_empty() {
-            let text =
-                "a server with the option 'store' takes nothing over: its channels are its own";
-            return Err(Error::new(ErrorKind::InvalidOption, text));
-        }
-        let other = agree(from, to)?;
+        let (other, claim) = agree(from, to)?;
+        let heir = heir(&options.store, claim)?;
         let foundation = Foundation::lay(options)?;
         to.send(kind::READY, &[], &[])?;
         // The other one ends its calls before it pauses.
@@ -77,6 +80,8 @@ impl Server {
         dialect::install(&service)?;
         let (mut server, parts) = foundation.build();
         let mut taken = Taken {
+            heir,
+            store: None,
             shards: parts.into_iter().map(Shard::new).collect(),
             known: Known::default(),
             channel: None,
@@ -100,7 +105,7 @@ impl Server {
                 format!("{connections} connections were sent and {} came", taken.connections);
             return Err(Error::new(ErrorKind::Protocol, text));
         }
-        let Taken { mut shards, held, listeners, grpc, .. } = taken;
+        let Taken { store, mut shards, held, listeners, grpc, .. } = taken;
         // Behind the subscribers that they wait for.
         held.iter().for_each(|(channel, message)| service.hold_for_ever(channel, message));
         let first = listeners.first().ok_or_else(|| broken(kind::SHARD))?;
@@ -113,6 +118,7 @@ impl Server {
         let gates = gates.collect::<Result<Vec<_>>>()?;
         to.send(kind::TAKEN, &[], &[])?;
         // From here on this process serves, whatever comes. The gates' threads wait for this alone.
+        store.iter().for_each(|store| store.begin());
         for gate in gates {
             let _ = gate.send(());
         }
@@ -129,8 +135,8 @@ impl Server {
     }
 }
 
-/// Both sides say who they are; gives the other one's process.
-fn agree(from: &mut Incoming, to: &Outgoing) -> Result<u32> {
+/// Both sides say who they are; gives the other one's process, and the lock of its store.
+fn agree(from: &mut Incoming, to: &Outgoing) -> Result<(u32, Option<OwnedFd>)> {
     let mut out = Writer::default();
     out.u32(FORMAT);
     out.u32(std::process::id());
@@ -138,8 +144,25 @@ fn agree(from: &mut Incoming, to: &Outgoing) -> Result<u32> {
     let offer = expect(from, kind::OFFER)?;
     let mut input = Reader::new(&offer.payload);
     match input.u32().zip(input.u32()) {
-        Some((FORMAT, process)) => Ok(process),
+        Some((FORMAT, process)) => Ok((process, offer.descriptors.into_iter().next())),
         _ => Err(broken(kind::OFFER)),
+    }
+}
+
+/// Who gets the other one's store: the `option` must name that folder.
+fn heir(option: &str, claim: Option<OwnedFd>) -> Result<Option<Heir>> {
+    let differs = |text: &str| {
+        let text = format!("option 'store' is '{option}', and the other process {text}");
+        Error::new(ErrorKind::InvalidOption, text)
+    };
+    match (option, claim) {
+        ("", None) => Ok(None),
+        ("", Some(_)) => Err(differs("has one: stop that one and start this")),
+        (_, None) => Err(differs("has none: stop that one and start this")),
+        (folder, Some(claim)) => {
+            let heir = Heir::new(Path::new(folder), claim);
+            heir.map(Some).map_err(|error| error.context("option 'store'"))
+        }
     }
 }
 
@@ -164,10 +187,12 @@ fn broken(kind: u8) -> Error {
 }
 
 impl Taken {
-    fn frame(&mut self, service: &crate::server::Service, frame: Frame) -> Result<()> {
+    fn frame(&mut self, service: &Service, frame: Frame) -> Result<()> {
         let kind = frame.kind;
         let mut input = Reader::new(&frame.payload);
         let understood = match kind {
+            kind::LOGS => self.heir.as_mut().and_then(|heir| heir.add(&mut input)),
+            kind::STORE => self.take_store(service, &mut input)?,
             kind::CHANNEL => service.hub().take_over_channel(&mut input).map(|channel| {
                 self.known.channels.insert(channel.id(), Arc::clone(&channel));
                 self.channel = Some(channel);
@@ -213,5 +238,15 @@ impl Taken {
             Some(()) if input.is_at_end() => Ok(()),
             _ => Err(broken(kind)),
         }
+    }
+
+    fn take_store(&mut self, service: &Service, input: &mut Reader<'_>) -> Result<Option<()>> {
+        let heir = self.heir.take();
+        let store = heir.and_then(|heir| heir.take(input, store::Options::default()));
+        let Some(store) = store else { return Ok(None) };
+        let store = Arc::new(store.map_err(|error| error.context("option 'store'"))?);
+        service.hub().keep_in(Arc::clone(&store));
+        self.store = Some(store);
+        Ok(Some(()))
     }
 }

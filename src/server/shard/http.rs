@@ -198,7 +198,7 @@ impl Shard {
     }
 
     /// Keeps input for later: the connection has to read its answers first.
-    fn stall(&mut self, token: usize, rest: &[u8]) {
+    pub(super) fn stall(&mut self, token: usize, rest: &[u8]) {
         let Some(conn) = self.conns.get_mut(token) else { return };
         let Lane::Http(state) = &mut conn.lane else { return };
         state.get_or_insert_default().carry = rest.to_vec();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Shard;
 use super::answers::Reply;
 use super::conn::Lane;
+use super::control::Phase;
 use super::http::Next;
 use crate::hub::{Late, Told};
 use crate::server::answer::Answer;
@@ -74,7 +75,11 @@ impl Shard {
         if let Next::Request = self.after_request(token, reply)
             && !carry.is_empty()
         {
-            self.http_input(token, &mut carry);
+            match self.control.phase() {
+                // Each of these requests might wait, and others for all of them.
+                Phase::Pausing => self.stall(token, &carry),
+                _ => self.http_input(token, &mut carry),
+            }
         }
         // What arrived while nothing was read.
         self.again.push(token);

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 use super::Shard;
 use crate::server::handover::link::Outgoing;
 
+/// In which shards may have something for each other, and nobody else for them.
+const QUICK_ROUNDS: usize = 3;
+
 /// What a shard does after a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -93,14 +96,16 @@ impl Pause {
         is_empty: impl Fn() -> bool,
     ) -> io::Result<()> {
         let deadline = Instant::now() + patience;
+        let mut rounds = 0;
         while self.wait(self.shards, deadline) && Instant::now() < deadline {
             let rests = self.state().rests;
             // Asked in any case: it may have those answered who wait.
             if is_empty() && rests {
                 return Ok(());
             }
-            if !rests {
-                // For answers that come from threads which know nothing of the pause.
+            rounds += 1;
+            if !rests || rounds > QUICK_ROUNDS {
+                // For what comes from threads which know nothing of the pause, as the store's.
                 std::thread::sleep(Duration::from_micros(100));
             }
             self.begin(Step::Settle);

@@ -76,7 +76,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     /// Random work on several channels, ended at a random operation of the disk by a kill or a
-    /// power cut, several times over: what was acknowledged is there as its level says, in order,
+    /// power cut, several times over, in one process or several: what was acknowledged is there as its level says, in order,
     /// and nothing is there that was not asked for.
     #[test]
     fn ends(seed: u64, lives in 1usize..5) {
@@ -84,7 +84,7 @@ proptest! {
         let mut disk = Simulated::new();
         let known: Arc<Mutex<BTreeMap<u64, Known>>> = Arc::default();
         for _ in 0..lives {
-            let store = open(&disk);
+            let mut store = open(&disk);
             for _ in 0..chance.usize(..3) {
                 let id = create(&store, channel("x", Level::Fsync));
                 lock(&known).insert(id, Known::default());
@@ -117,6 +117,12 @@ proptest! {
                 store.append(id, record(payload), reached, Box::new(done));
                 if chance.u8(..10) == 0 {
                     let _ = wait(|done| store.sync(done));
+                }
+                // One that has failed, or whose files cannot be read, stays where it is.
+                if chance.u8(..30) == 0
+                    && let Some(next) = handover::handed_over(&disk, &store)
+                {
+                    store = next;
                 }
             }
             if dies {

@@ -4,6 +4,7 @@ mod basics;
 mod damage;
 mod ends;
 mod faults;
+mod handover;
 mod upkeep;
 
 use std::sync::{Arc, mpsc};

@@ -10,9 +10,14 @@ pub mod status;
 pub mod stop;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
 
 use crate::config::{Given, Sources};
 use crate::exit::{Exit, Failure};
+use crate::output;
+use pid_file::{State, look};
 
 /// What a command that looks for a daemon takes.
 #[derive(clap::Args, Debug, Clone)]
@@ -44,10 +49,34 @@ impl Place {
     }
 }
 
+/// Has the daemon do what may fail, as `reload` and `restart`. What comes of it is told in JSON, if that
+/// is wanted, or by `tell`; a failure there is one here.
+fn order(
+    place: &Place,
+    what: &str,
+    patience: Duration,
+    tell: impl FnOnce(&Value) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let path = place.pid_file()?;
+    let state = look(&path)?;
+    if !matches!(state, State::Running(_)) {
+        return Err(not_running(&path, &state));
+    }
+    let told = control::ask(&path, what, patience)?;
+    if let Some(message) = told["message"].as_str() {
+        let exit = Exit::from_code(told["exit_code"].as_u64().unwrap_or(1));
+        return Err(Failure::new(exit, message));
+    }
+    match place.json {
+        true => output::line(told),
+        false => tell(&told),
+    }
+}
+
 /// That there is no daemon to talk to.
-fn not_running(pid_file: &Path, state: &pid_file::State) -> Failure {
+fn not_running(pid_file: &Path, state: &State) -> Failure {
     let stale = match state {
-        pid_file::State::Stale(pid) => format!("; the file was left by process {pid}"),
+        State::Stale(pid) => format!("; the file was left by process {pid}"),
         _ => String::new(),
     };
     Failure::new(Exit::Connect, format!("not running ({}{stale})", pid_file.display()))

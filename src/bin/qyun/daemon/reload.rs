@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::pid_file::{State, look};
-use super::{Place, control, not_running};
-use crate::exit::{Exit, Failure};
+use super::{Place, order};
+use crate::exit::Failure;
 use crate::output;
 
 /// Have the server in the background read its configuration file again.
@@ -27,30 +26,21 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Args {
     pub fn run(&self) -> Result<(), Failure> {
-        let path = self.place.pid_file()?;
-        let state = look(&path)?;
-        if !matches!(state, State::Running(_)) {
-            return Err(not_running(&path, &state));
-        }
-        let told = control::ask(&path, "reload", PATIENCE)?;
-        if let Some(message) = told["message"].as_str() {
-            let exit = Exit::from_code(told["exit_code"].as_u64().unwrap_or(1));
-            return Err(Failure::new(exit, message));
-        }
-        if self.place.json {
-            return output::line(told);
-        }
-        let keys = |name: &str| {
-            let keys = told[name].as_array().into_iter().flatten().filter_map(Value::as_str);
-            keys.collect::<Vec<_>>().join(", ")
-        };
-        match keys("changed").as_str() {
-            "" => output::line("reloaded; nothing to change")?,
-            changed => output::line(format_args!("reloaded; changed: {changed}"))?,
-        }
-        match keys("needs_restart").as_str() {
-            "" => Ok(()),
-            keys => output::line(format_args!("needs a restart: {keys}")),
-        }
+        order(&self.place, "reload", PATIENCE, tell)
+    }
+}
+
+fn tell(told: &Value) -> Result<(), Failure> {
+    let keys = |name: &str| {
+        let keys = told[name].as_array().into_iter().flatten().filter_map(Value::as_str);
+        keys.collect::<Vec<_>>().join(", ")
+    };
+    match keys("changed").as_str() {
+        "" => output::line("reloaded; nothing to change")?,
+        changed => output::line(format_args!("reloaded; changed: {changed}"))?,
+    }
+    match keys("needs_restart").as_str() {
+        "" => Ok(()),
+        keys => output::line(format_args!("needs a restart: {keys}")),
     }
 }

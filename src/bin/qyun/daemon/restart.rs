@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::pid_file::{State, look};
-use super::{Place, control, not_running};
-use crate::exit::{Exit, Failure};
+use super::{Place, order};
+use crate::exit::Failure;
 use crate::output;
 
 /// Restart the server without closing a connection.
@@ -26,25 +25,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Args {
     pub fn run(&self) -> Result<(), Failure> {
-        let path = self.place.pid_file()?;
-        let state = look(&path)?;
-        if !matches!(state, State::Running(_)) {
-            return Err(not_running(&path, &state));
-        }
-        let told = control::ask(&path, "restart", PATIENCE)?;
-        if let Some(message) = told["message"].as_str() {
-            let exit = Exit::from_code(told["exit_code"].as_u64().unwrap_or(1));
-            return Err(Failure::new(exit, message));
-        }
-        if self.place.json {
-            return output::line(told);
-        }
-        output::line(format_args!(
-            "process {} serves in place of {}: {} connections, after a pause of {:.1} ms",
-            told["pid"],
-            told["from"],
-            told["connections"],
-            told["pause_ms"].as_f64().unwrap_or_default()
-        ))
+        order(&self.place, "restart", PATIENCE, |told| {
+            output::line(format_args!(
+                "process {} serves in place of {}: {} connections, after a pause of {:.1} ms",
+                told["pid"],
+                told["from"],
+                told["connections"],
+                told["pause_ms"].as_f64().unwrap_or_default()
+            ))
+        })
     }
 }
