@@ -3,7 +3,9 @@
 #
 #   make demo                     builds all, starts a server and runs the C++ latency test against it
 #   make check                    runs all tests; installs what they need
-#   make bench                    measures the server beside a bare epoll loop
+#   make bench                    measures the server beside a bare epoll loop and other systems
+#   make bench-curves             how the cost of a delivery scales
+#   make bench-instructions       counts the instructions of the hot path, against the committed ones
 #   make                          build
 #   make install PREFIX=/usr/local DESTDIR=
 #   make uninstall PREFIX=/usr/local DESTDIR=
@@ -47,7 +49,7 @@ SUBSTITUTE = sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@BINDIR@|$(BINDIR)|g' -e 's|@
 
 VENV    := $(abspath target/venv)
 
-.PHONY: all demo check bench install uninstall stage native-check native-memcheck cpp-check \
+.PHONY: all demo check bench bench-curves bench-instructions install uninstall stage native-check native-memcheck cpp-check \
 	python-check readme-check peers-check chaos guarantees-check fuzz sanitize venv clean
 
 all:
@@ -142,6 +144,14 @@ bench:
 	.ci/setup bench
 	$(MAKE) --no-print-directory stage
 	python3 benches/run.py --prefix $(STAGE) $(BENCH)
+
+bench-curves:
+	.ci/setup bench
+	python3 benches/curves.py $(BENCH)
+
+bench-instructions:
+	.ci/setup bench
+	python3 benches/instructions.py $(BENCH)
 
 clean:
 	$(CARGO) clean

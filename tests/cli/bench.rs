@@ -1,6 +1,6 @@
 //! `qyun bench`, briefly: that it runs, counts and finds what is wrong. How fast is not tested.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -25,6 +25,8 @@ fn every_way_of_publishing_is_delivered_and_checked() {
         &["--subscribers", "1", "--window", "1"],
         &["--subscribers", "30", "--channels", "10", "--publishers", "3"],
         &["--subscribers", "20", "--channels", "2", "--publish", "ws", "--size", "1000"],
+        &["--subscribers", "20", "--publish", "post", "--size", "100000", "--window", "4"],
+        &["--subscribers", "20", "--size", "16"],
         &["--subscribers", "20", "--rate", "500"],
         &["--subscribers", "5", "--size", "65536", "--window", "4"],
         &["--subscribers", "5", "--spin"],
@@ -186,6 +188,61 @@ fn a_server_that_loses_doubles_swaps_or_changes_messages_is_found_out() {
             assert_eq!(report[key], u64::from(fault == Some(key)), "{key} with {fault:?}");
         }
     }
+}
+
+/// A broker that speaks as much of NATS as one subject with subscribers needs.
+fn nats() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let subscribers = Arc::new(Mutex::new(Vec::<TcpStream>::new()));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (Ok(stream), subscribers) = (stream, subscribers.clone()) else { return };
+            std::thread::spawn(move || relay(stream, &subscribers));
+        }
+    });
+    host
+}
+
+fn relay(mut stream: TcpStream, subscribers: &Mutex<Vec<TcpStream>>) -> Option<()> {
+    let mut lines = BufReader::new(stream.try_clone().ok()?);
+    stream.write_all(b"INFO {}\r\n").ok()?;
+    let mut line = String::new();
+    while {
+        line.clear();
+        lines.read_line(&mut line).ok()?
+    } > 0
+    {
+        let words: Vec<_> = line.split_whitespace().collect();
+        match words[..] {
+            ["SUB", _, "1"] => subscribers.lock().unwrap().push(stream.try_clone().ok()?),
+            ["PING"] => stream.write_all(b"PONG\r\nPING\r\n").ok()?,
+            ["PUB", subject, size] => {
+                let mut body = vec![0; size.parse::<usize>().ok()? + 2];
+                lines.read_exact(&mut body).ok()?;
+                let message = [format!("MSG {subject} 1 {size}\r\n").as_bytes(), &body].concat();
+                for subscriber in subscribers.lock().unwrap().iter_mut() {
+                    subscriber.write_all(&message).ok()?;
+                }
+            }
+            ["CONNECT", _] | ["PONG"] => {}
+            _ => return None,
+        }
+    }
+    None
+}
+
+#[test]
+fn another_systems_protocol_is_checked_by_the_same_rules() {
+    let host = nats();
+    let mut args = vec!["bench", "--host", &host, "--dialect", "nats"];
+    args.extend(["--subscribers", "5", "--window", "4"]);
+    args.extend(SHORT);
+    let report = run(&args).ends_with(0).json();
+    let [sent, delivered] =
+        ["sent_in_all", "delivered_in_all"].map(|key| report[key].as_u64().unwrap());
+    assert!(sent > 0, "{report}");
+    assert_eq!(delivered, sent * 5, "{report}");
 }
 
 /// A program whose server answers packets with protocol id 1 with what `answer` makes of their data.

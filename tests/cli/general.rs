@@ -47,7 +47,7 @@ fn wrong_usage_is_code_2_and_says_what_would_be_right() {
         (&["create", ""], "name is empty"),
         (&["create", "a\nb"], "control character"),
         (&["send", "x", "text", "--lines"], "--lines reads stdin"),
-        (&["bench", "--size", "1"], "19 to"),
+        (&["bench", "--size", "1"], "16 to"),
         (&["serve", "--set", "shards"], "KEY=VALUE"),
         (&["serve", "--set", "colour=red"], "there are: listen"),
         (&["serve", "--set", "shards=65"], "from 0 to 64"),

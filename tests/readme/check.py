@@ -27,7 +27,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 READMES = [ROOT / "README.md", ROOT / "README.zh.md"]
-BENCH = ROOT / "benches" / "run.py"
+BENCH = ROOT / "benches" / "suite" / "cases.py"
 TIME_LIMIT = 120
 
 

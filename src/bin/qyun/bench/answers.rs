@@ -1,4 +1,4 @@
-//! The answers to pipelined requests: counted, and each of them a success.
+//! The answers to pipelined requests: counted, and each of them a success (2xx).
 
 /// The longest answer that is read.
 const MAX_ANSWER: usize = 64 << 10;
@@ -58,7 +58,7 @@ fn success(bytes: &[u8]) -> Result<Option<usize>, String> {
     };
     let Some(body) = bytes.get(head..head + length) else { return Ok(None) };
     match answer.code {
-        Some(200) => Ok(Some(head + length)),
+        Some(200..300) => Ok(Some(head + length)),
         code => {
             let (code, body) = (code.unwrap_or_default(), String::from_utf8_lossy(body));
             Err(format!("the server answers HTTP {code}: {body}"))

@@ -99,7 +99,7 @@ impl Checker {
             let mut detour = self.detour.take().unwrap_or_default();
             let held = detour.carry.len();
             detour.carry.extend_from_slice(data);
-            let (verdict, used) = match frame::parse(&detour.carry) {
+            let (verdict, used) = match stream.wire().parse(&detour.carry) {
                 Parsed::Partial => (Verdict::Open, data.len()),
                 Parsed::Bad(why) => (Verdict::Ended(why.into()), data.len()),
                 Parsed::Frame { first, payload, total } => {
@@ -132,7 +132,7 @@ impl Checker {
     ) -> Verdict {
         match first {
             frame::PING => {
-                frame::append_masked(replies, frame::PONG, body, fastrand::u32(..).to_ne_bytes());
+                stream.wire().pong(replies, body);
                 return Verdict::Open;
             }
             frame::PONG => return Verdict::Open,

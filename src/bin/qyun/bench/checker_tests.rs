@@ -3,6 +3,7 @@
 use super::*;
 use crate::bench::frame::{CLOSE, PING, append_masked, header_len, write_header};
 use crate::bench::payload::Filling;
+use crate::bench::wire::{Framing, Wire};
 
 const SIZE: usize = 40;
 
@@ -17,7 +18,8 @@ struct Bed {
 
 impl Bed {
     fn new() -> Self {
-        let mut stream = Stream::new(9, SIZE, Filling::Letter, 8);
+        let framing = Framing::new(Wire::WebSocket, "", SIZE);
+        let mut stream = Stream::new(9, &framing, SIZE, Filling::Letter, 8);
         let checker = Checker::new(&mut stream);
         for now in 0..5 {
             stream.push(now);

@@ -71,8 +71,8 @@ pub struct Usage {
 
 impl Usage {
     pub fn now(plan: &Plan) -> Result<Self, Failure> {
-        let generator = procfs::cpu_seconds(std::process::id())?;
-        Ok(Self { generator, server: plan.server_pid.map(procfs::cpu_seconds).transpose()? })
+        let generator = procfs::thread_seconds(std::process::id())?;
+        Ok(Self { generator, server: plan.server_pid.map(procfs::thread_seconds).transpose()? })
     }
 
     /// CPU seconds from `earlier` to this: the generator's and the server's.

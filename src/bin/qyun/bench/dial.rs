@@ -1,4 +1,4 @@
-//! Opening many WebSockets, a bounded number of them at a time.
+//! Opening many WebSockets, or subscribers of another protocol, a bounded number of them at a time.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
@@ -9,7 +9,39 @@ use slab::Slab;
 
 use super::target::Target;
 use super::upgrade::Key;
+use super::wire::Wire;
 use crate::exit::{Exit, Failure};
+
+/// What is said first.
+enum Greeting {
+    Upgrade(Key),
+    /// `path` is the channel's name.
+    Subscribe(Wire),
+}
+
+impl Greeting {
+    fn new(target: &Target) -> Self {
+        match target.wire {
+            Wire::WebSocket => Self::Upgrade(Key::new(target.compress)),
+            wire => Self::Subscribe(wire),
+        }
+    }
+
+    fn request(&self, authority: &str, path: &str) -> Vec<u8> {
+        match self {
+            Self::Upgrade(key) => key.request(authority, path),
+            Self::Subscribe(wire) => wire.subscribe(path),
+        }
+    }
+
+    /// `None` while the answer is not whole, else how many bytes it has.
+    fn answered(&self, bytes: &[u8]) -> Result<Option<usize>, String> {
+        match self {
+            Self::Upgrade(key) => key.answered(bytes),
+            Self::Subscribe(wire) => wire.subscribed(bytes),
+        }
+    }
+}
 
 /// A handshake in progress.
 struct Pending {
@@ -44,7 +76,7 @@ pub fn dial(
     mut path: impl FnMut(usize) -> Option<String>,
     mut opened: impl FnMut(Opened) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let key = Key::new(target.compress);
+    let greeting = Greeting::new(target);
     let mut poll = Poll::new()?;
     let mut events = Events::with_capacity(1024);
     let mut pending: Slab<Pending> = Slab::with_capacity(at_once);
@@ -61,7 +93,7 @@ pub fn dial(
             let entry = pending.vacant_entry();
             let interest = Interest::READABLE | Interest::WRITABLE;
             poll.registry().register(&mut stream, Token(entry.key()), interest)?;
-            let request = key.request(&target.authority, &path);
+            let request = greeting.request(&target.authority, &path);
             entry.insert(Pending { stream, number, request, written: 0, answer: Vec::new() });
             number += 1;
         }
@@ -73,7 +105,7 @@ pub fn dial(
         }
         for event in &events {
             let Some(one) = pending.get_mut(event.token().0) else { continue };
-            match one.step(&key)? {
+            match one.step(&greeting)? {
                 Step::Wait => {}
                 Step::Open(leftover) => {
                     let mut one = pending.remove(event.token().0);
@@ -94,7 +126,7 @@ pub fn dial(
 
 impl Pending {
     /// Goes on as far as the socket lets it.
-    fn step(&mut self, key: &Key) -> Result<Step, Failure> {
+    fn step(&mut self, greeting: &Greeting) -> Result<Step, Failure> {
         while self.written < self.request.len() {
             match self.stream.write(&self.request[self.written..]) {
                 Ok(written) => self.written += written,
@@ -114,7 +146,7 @@ impl Pending {
                 }
                 Ok(read) => {
                     self.answer.extend_from_slice(&buffer[..read]);
-                    let answered = key.answered(&self.answer).map_err(|why| {
+                    let answered = greeting.answered(&self.answer).map_err(|why| {
                         Failure::failed(format!("connection {}: {why}", self.number))
                     })?;
                     if let Some(head) = answered {

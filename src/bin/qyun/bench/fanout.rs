@@ -23,6 +23,7 @@ use super::report::{Report, number};
 use super::stream::Stream;
 use super::target::Target;
 use super::unpack::Unpacker;
+use super::wire::Framing;
 use crate::exit::{Exit, Failure};
 
 /// Bytes taken from a subscriber's socket at a time.
@@ -95,11 +96,15 @@ impl<'a> Fanout<'a> {
         let poll = Poll::new()?;
         let filling = if plan.compress { Filling::Words } else { Filling::Letter };
         let mut channels: Vec<_> = (0..plan.channels)
-            .map(|channel| Channel {
-                stream: Stream::new(channel as u32, plan.size, filling, plan.in_flight()),
-                envelope: Envelope::new(target, plan.via, channel),
-                publisher: plan.publisher_of(channel),
-                listed: true,
+            .map(|channel| {
+                let framing = Framing::new(plan.wire, &target.channel(channel), plan.size);
+                let (size, in_flight) = (plan.size, plan.in_flight());
+                Channel {
+                    stream: Stream::new(channel as u32, &framing, size, filling, in_flight),
+                    envelope: Envelope::new(target, plan, channel),
+                    publisher: plan.publisher_of(channel),
+                    listed: true,
+                }
             })
             .collect();
         let mut subscribers = Vec::with_capacity(plan.subscribers);

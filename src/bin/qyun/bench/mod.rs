@@ -26,6 +26,7 @@ mod stream;
 mod target;
 mod unpack;
 mod upgrade;
+mod wire;
 
 pub use plan::Args;
 
@@ -40,7 +41,7 @@ impl Args {
     pub fn run(&self) -> Result<(), Failure> {
         let plan = Plan::new(self)?;
         limits::raise_open_files(plan.descriptors());
-        let target = Target::find(&Host::parse(&self.host)?, plan.timeout, plan.compress)?;
+        let target = Target::find(&Host::parse(&self.host)?, &plan)?;
         target.create_channels(plan.channels)?;
         let report = match plan.mode {
             Mode::Fanout(pace) => fanout::run(&target, &plan, pace),

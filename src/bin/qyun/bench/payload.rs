@@ -1,12 +1,12 @@
 //! What the messages of a run say: `SEQUENCE-CHANNEL-padding`, a pure function of both numbers, so
 //! that a message in the wrong place, in the wrong channel or with a changed byte is recognised.
 
-/// Digits of the sequence number.
+/// Digits of the sequence number, where there is room; the smallest message has nine.
 const SEQUENCE: usize = 12;
 /// Digits of the channel number.
 const CHANNEL: usize = 6;
 /// The smallest message: both numbers and what stands between them.
-pub const MIN: usize = SEQUENCE + 1 + CHANNEL;
+pub const MIN: usize = 9 + 1 + CHANNEL;
 /// The largest message.
 pub const MAX: usize = 16 << 20;
 /// One more than the largest channel number.
@@ -25,10 +25,11 @@ pub enum Filling {
 /// unreserved in URLs.
 pub fn write(payload: &mut [u8], channel: u32, sequence: u64, filling: Filling) {
     debug_assert!(payload.len() >= MIN);
-    let (head, padding) = payload.split_at_mut(MIN);
-    digits(&mut head[..SEQUENCE], sequence);
-    head[SEQUENCE] = b'-';
-    digits(&mut head[SEQUENCE + 1..], channel.into());
+    let width = sequence_digits(payload.len());
+    let (head, padding) = payload.split_at_mut(width + 1 + CHANNEL);
+    digits(&mut head[..width], sequence);
+    head[width] = b'-';
+    digits(&mut head[width + 1..], channel.into());
     if let Some((dash, padding)) = padding.split_first_mut() {
         *dash = b'-';
         match filling {
@@ -44,10 +45,14 @@ pub fn read(payload: &[u8], channel: u32, size: usize, filling: Filling) -> Opti
         return None;
     }
     let number = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse::<u64>().ok();
-    let sequence = number(payload.get(..SEQUENCE)?)?;
+    let sequence = number(payload.get(..sequence_digits(size))?)?;
     let mut expected = vec![0; size];
     write(&mut expected, channel, sequence, filling);
     (payload == expected).then_some(sequence)
+}
+
+fn sequence_digits(size: usize) -> usize {
+    (size.saturating_sub(1 + CHANNEL)).min(SEQUENCE)
 }
 
 fn letter(channel: u32, sequence: u64) -> u8 {
@@ -96,10 +101,11 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         for filling in [Filling::Letter, Filling::Words] {
-            for size in [MIN, MIN + 1, 128] {
+            for size in [MIN, MIN + 1, 19, 20, 128] {
                 let mut payload = vec![0; size];
                 write(&mut payload, 42, 1_234_567, filling);
-                assert!(payload.starts_with(b"000001234567-000042"));
+                let head = "000001234567-000042";
+                assert!(payload.starts_with(&head.as_bytes()[19 - size.min(19)..]));
                 assert!(payload.iter().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(b)));
                 assert_eq!(read(&payload, 42, size, filling), Some(1_234_567));
                 assert_eq!(read(&payload, 43, size, filling), None, "another channel's message");

@@ -5,6 +5,7 @@ use std::time::Duration;
 use qyun::wire::packet;
 
 use super::payload;
+use super::wire::Wire;
 use crate::duration;
 use crate::exit::Failure;
 
@@ -13,8 +14,13 @@ use crate::exit::Failure;
 pub enum Via {
     /// Pipelined `GET /channel/send/…` on kept-alive connections
     Http,
+    /// Pipelined `POST /channel/send/NAME` with the message as the body
+    Post,
     /// One WebSocket `/channel/send/NAME` per channel
     Ws,
+    /// As the dialect itself does it, when it is a broker's
+    #[value(skip)]
+    Broker,
 }
 
 /// What is spoken with the server.
@@ -24,6 +30,10 @@ pub enum Speech {
     Channel,
     /// JSON requests and notifications at `/ws`
     Session,
+    /// The protocol of a NATS server
+    Nats,
+    /// MQTT 3.1.1, quality of service 0
+    Mqtt,
 }
 
 const EXAMPLES: &str = "\
@@ -37,6 +47,7 @@ Examples:
   qyun bench --idle 10000 --server-pid $(pidof qyun)
   qyun bench --handshakes
   qyun bench --packets 1000 --pipeline 1          requests to a program that echoes packets
+  qyun bench --dialect nats --host localhost:4222 the same load on another system
   qyun bench --rate 50 --size 1024 --compress
 
 Every subscriber checks every byte of every message: sequence, order, content. Exit code 1 tells of
@@ -72,11 +83,11 @@ pub struct Args {
     /// How long to run before measuring
     #[arg(long, default_value = "1s", value_name = "TIME", value_parser = duration::parse)]
     pub warmup: Duration,
-    /// How messages are sent
-    #[arg(long, value_enum, default_value = "http")]
-    pub publish: Via,
+    /// How messages are sent; by default http
+    #[arg(long, value_enum)]
+    pub publish: Option<Via>,
     /// What subscribers and publishers speak
-    #[arg(long, value_enum, default_value = "channel", conflicts_with_all = ["rate", "idle", "handshakes", "packets", "publish"])]
+    #[arg(long, value_enum, default_value = "channel")]
     pub dialect: Speech,
     /// Connections that send by HTTP; the messages of one channel travel on one of them
     #[arg(long, default_value_t = 1, value_name = "N")]
@@ -146,6 +157,8 @@ pub struct Plan {
     pub duration: Duration,
     pub warmup: Duration,
     pub via: Via,
+    /// What subscribers and publishers speak.
+    pub wire: Wire,
     pub publishers: usize,
     pub pipeline: usize,
     pub concurrency: usize,
@@ -167,6 +180,21 @@ pub const MAX_BEHIND: usize = 4096;
 impl Plan {
     /// Checks the arguments.
     pub fn new(args: &Args) -> Result<Self, Failure> {
+        let wire = match args.dialect {
+            Speech::Channel | Speech::Session => Wire::WebSocket,
+            Speech::Nats => Wire::Nats,
+            Speech::Mqtt => Wire::Mqtt,
+        };
+        let alone = args.rate.is_some() || args.idle.is_some() || args.handshakes;
+        if args.dialect == Speech::Session && alone {
+            return refuse("--dialect session does not go with --rate, --idle and --handshakes");
+        }
+        if args.dialect != Speech::Channel && (args.packets.is_some() || args.publish.is_some()) {
+            return refuse("--packets and --publish go with --dialect channel only");
+        }
+        if wire != Wire::WebSocket && args.compress {
+            return refuse("--compress is for WebSockets");
+        }
         let mode = match (args.idle, args.handshakes, args.subscribers, args.rate) {
             _ if args.packets.is_some() => Mode::Packets(args.packets.unwrap_or_default()),
             (.., 0, _) if args.dialect == Speech::Session => Mode::Session(args.pipeline),
@@ -185,7 +213,11 @@ impl Plan {
             size: args.size,
             duration: args.duration,
             warmup: args.warmup,
-            via: args.publish,
+            via: match wire {
+                Wire::WebSocket => args.publish.unwrap_or(Via::Http),
+                Wire::Nats | Wire::Mqtt => Via::Broker,
+            },
+            wire,
             publishers: args.publishers,
             pipeline: args.pipeline,
             concurrency: args.concurrency,
@@ -217,15 +249,17 @@ impl Plan {
         }
         let in_urls = self.via == Via::Http && !matches!(self.mode, Mode::Packets(_));
         if in_urls && self.size > MAX_URL_MESSAGE {
-            return refuse("a message over 65536 bytes does not fit a URL: use --publish ws");
+            return refuse(
+                "a message over 65536 bytes does not fit a URL: use --publish post, or ws",
+            );
         }
         if self.duration.is_zero() {
             return refuse("--duration cannot be 0");
         }
         match self.mode {
             Mode::Fanout(pace) => self.check_fanout(pace),
-            Mode::PublishOnly if self.via == Via::Ws => {
-                refuse("--publish ws is not answered: without subscribers nothing can be counted")
+            Mode::PublishOnly if matches!(self.via, Via::Ws | Via::Broker) => {
+                refuse("what is sent so is not answered: without subscribers nothing is counted")
             }
             Mode::PublishOnly if self.compress => refuse("--compress needs subscribers"),
             Mode::Idle(0) => refuse("--idle cannot be 0"),
@@ -247,7 +281,7 @@ impl Plan {
         if self.subscribers < self.channels {
             return refuse("each channel needs a subscriber: --subscribers is below --channels");
         }
-        if self.via == Via::Http && self.publishers > self.channels {
+        if self.via != Via::Ws && self.publishers > self.channels {
             return refuse(
                 "more --publishers than --channels: the messages of one channel have an order \
                  only on one connection",
@@ -279,7 +313,7 @@ impl Plan {
     /// The publisher that sends the messages of `channel`.
     pub fn publisher_of(&self, channel: usize) -> usize {
         match self.via {
-            Via::Http => channel % self.publishers,
+            Via::Http | Via::Post | Via::Broker => channel % self.publishers,
             Via::Ws => channel,
         }
     }
@@ -330,6 +364,8 @@ mod tests {
             ("--idle 10", Mode::Idle(10)),
             ("--handshakes", Mode::Handshakes),
             ("--packets 3", Mode::Packets(3)),
+            ("--dialect nats --rate 5", Mode::Fanout(Pace::Rate(5.0))),
+            ("--dialect mqtt --idle 3", Mode::Idle(3)),
             ("--dialect session", Mode::Session(64)),
             ("--dialect session --subscribers 0 --publishers 8", Mode::Session(16)),
         ] {
@@ -361,6 +397,12 @@ mod tests {
             "--dialect session --publishers 2",
             "--dialect session --window 0",
             "--dialect session --rate 5",
+            "--dialect session --publish post",
+            "--dialect nats --publish ws",
+            "--dialect nats --compress",
+            "--dialect mqtt --subscribers 0",
+            "--size 70000 --publish http",
+            "--packets 1 --dialect mqtt",
         ] {
             assert!(plan(line).is_err(), "{line}");
         }

@@ -46,7 +46,7 @@ pub fn run(target: &Target, plan: &Plan) -> Result<Report, Failure> {
     for (number, mut publisher) in Publisher::open(target, plan)?.into_iter().enumerate() {
         publisher.register(poll.registry(), Token(number))?;
         let channel = number % plan.channels;
-        let envelope = Envelope::new(target, plan.via, channel);
+        let envelope = Envelope::new(target, plan, channel);
         let sent_at = VecDeque::with_capacity(plan.pipeline);
         lanes.push(Lane { publisher, envelope, channel: channel as u32, sequence: 0, sent_at });
     }

@@ -11,6 +11,7 @@ use super::frame::{self, Parsed};
 use super::outbox::Outbox;
 use super::plan::{Plan, Via};
 use super::target::Target;
+use super::wire::Wire;
 use crate::exit::Failure;
 
 /// One connection that sends messages of one or more channels.
@@ -27,24 +28,39 @@ enum Incoming {
     /// An answer to each request.
     Http(Answers),
     /// Nothing but control frames.
-    WebSocket(Vec<u8>),
+    Frames(Wire, Vec<u8>),
 }
 
 /// How the messages of one channel are wrapped.
 pub enum Envelope {
-    Http { before: Vec<u8>, after: Vec<u8> },
+    Around {
+        before: Vec<u8>,
+        after: Vec<u8>,
+    },
+    /// A frame of a WebSocket, masked.
     WebSocket,
 }
 
 impl Envelope {
-    pub fn new(target: &Target, via: Via, channel: usize) -> Self {
-        match via {
-            Via::Ws => Self::WebSocket,
-            Via::Http => Self::Http {
-                before: format!("GET /channel/send/{}/", target.channel(channel)).into_bytes(),
-                after: format!(" HTTP/1.1\r\nHost: {}\r\n\r\n", target.authority).into_bytes(),
-            },
-        }
+    pub fn new(target: &Target, plan: &Plan, channel: usize) -> Self {
+        let (name, host) = (target.channel(channel), &target.authority);
+        let (before, after) = match plan.via {
+            Via::Ws => return Self::WebSocket,
+            Via::Http => (
+                format!("GET /channel/send/{name}/").into_bytes(),
+                format!(" HTTP/1.1\r\nHost: {host}\r\n\r\n").into_bytes(),
+            ),
+            Via::Post => {
+                let size = plan.size;
+                let head = format!(
+                    "POST /channel/send/{name} HTTP/1.1\r\nHost: {host}\r\n\
+                     Content-Type: text/plain\r\nContent-Length: {size}\r\n\r\n"
+                );
+                (head.into_bytes(), Vec::new())
+            }
+            Via::Broker => plan.wire.envelope(&name, plan.size),
+        };
+        Self::Around { before, after }
     }
 }
 
@@ -52,10 +68,18 @@ impl Publisher {
     /// Opens the publishers of a run: as many as asked for by HTTP, one per channel by WebSocket.
     pub fn open(target: &Target, plan: &Plan) -> Result<Vec<Self>, Failure> {
         match plan.via {
-            Via::Http => (0..plan.publishers)
+            Via::Http | Via::Post => (0..plan.publishers)
                 .map(|number| {
                     let stream = target.connect(number)?;
                     Ok(Self::new(stream, Incoming::Http(Answers::default())))
+                })
+                .collect(),
+            Via::Broker => (0..plan.publishers)
+                .map(|number| {
+                    let incoming = Incoming::Frames(plan.wire, Vec::new());
+                    let mut one = Self::new(target.connect(number)?, incoming);
+                    one.outbox.tail().extend(plan.wire.introduce());
+                    Ok(one)
                 })
                 .collect(),
             Via::Ws => {
@@ -67,7 +91,8 @@ impl Publisher {
                 };
                 dial(target, plan.concurrency, plan.timeout, path, |one: Opened| {
                     if let Some(place) = open.get_mut(one.number) {
-                        *place = Some(Self::new(one.stream, Incoming::WebSocket(one.leftover)));
+                        *place =
+                            Some(Self::new(one.stream, Incoming::Frames(plan.wire, one.leftover)));
                     }
                     Ok(())
                 })?;
@@ -89,7 +114,7 @@ impl Publisher {
     pub fn append(&mut self, envelope: &Envelope, payload: &[u8]) -> bool {
         let tail = self.outbox.tail();
         match envelope {
-            Envelope::Http { before, after } => {
+            Envelope::Around { before, after } => {
                 tail.reserve(before.len() + payload.len() + after.len());
                 tail.extend_from_slice(before);
                 tail.extend_from_slice(payload);
@@ -127,9 +152,9 @@ impl Publisher {
                     let data = buffer.get(..read).unwrap_or_default();
                     answered += match &mut self.incoming {
                         Incoming::Http(answers) => answers.feed(data).map_err(Failure::failed)?,
-                        Incoming::WebSocket(carry) => {
+                        Incoming::Frames(wire, carry) => {
                             carry.extend_from_slice(data);
-                            control(carry, self.outbox.tail())?;
+                            control(*wire, carry, self.outbox.tail())?;
                             0
                         }
                     };
@@ -153,9 +178,9 @@ impl Publisher {
 }
 
 /// Takes whole control frames from `carry`; pings are answered.
-fn control(carry: &mut Vec<u8>, replies: &mut Vec<u8>) -> Result<(), Failure> {
+fn control(wire: Wire, carry: &mut Vec<u8>, replies: &mut Vec<u8>) -> Result<(), Failure> {
     loop {
-        let used = match frame::parse(carry) {
+        let used = match wire.parse(carry) {
             Parsed::Partial => return Ok(()),
             Parsed::Bad(why) => return Err(Failure::failed(format!("to a publisher: {why}"))),
             Parsed::Frame { first: frame::CLOSE, payload, .. } => {
@@ -165,8 +190,7 @@ fn control(carry: &mut Vec<u8>, replies: &mut Vec<u8>) -> Result<(), Failure> {
             }
             Parsed::Frame { first, payload, total } => {
                 if first == frame::PING {
-                    let mask = fastrand::u32(..).to_ne_bytes();
-                    frame::append_masked(replies, frame::PONG, payload, mask);
+                    wire.pong(replies, payload);
                 }
                 total
             }

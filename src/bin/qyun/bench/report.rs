@@ -38,7 +38,13 @@ impl Report {
         if matches!(plan.mode, Mode::Fanout(_) | Mode::PublishOnly) {
             report.put("channels", plan.channels);
             report.put("size", plan.size);
-            report.put("publish", if plan.via == Via::Ws { "ws" } else { "http" });
+            let via = match plan.via {
+                Via::Http => "http",
+                Via::Post => "post",
+                Via::Ws => "ws",
+                Via::Broker => "broker",
+            };
+            report.put("publish", via);
             report.put("publishers", plan.publishers);
         }
         report

@@ -3,14 +3,17 @@
 //! All messages have one size, so what a subscriber receives is one known run of bytes: it is
 //! compared with that run as it comes, many frames at a time, however the reads cut it.
 
-use super::frame;
 use super::payload::{self, Filling};
+use super::wire::{Framing, Wire};
 
 /// The frames of one channel that some subscriber still has to receive.
 pub struct Stream {
     channel: u32,
     size: usize,
     filling: Filling,
+    wire: Wire,
+    /// Where the message stands in its frame.
+    body: usize,
     frame_len: usize,
     /// Slots less one; the number of slots is a power of two.
     mask: usize,
@@ -30,19 +33,28 @@ pub struct Stream {
 impl Stream {
     /// A channel with up to `in_flight` messages between the first that someone misses and the
     /// last sent.
-    pub fn new(channel: u32, size: usize, filling: Filling, in_flight: usize) -> Self {
+    pub fn new(
+        channel: u32,
+        framing: &Framing,
+        size: usize,
+        filling: Filling,
+        in_flight: usize,
+    ) -> Self {
         let slots = (in_flight + 1).next_power_of_two();
-        let header = frame::header_len(size);
-        let frame_len = header + size;
+        let body = framing.before.len();
+        let frame_len = body + size + framing.after.len();
         let mut frames = vec![0; slots * frame_len];
         for frame in frames.chunks_exact_mut(frame_len) {
-            frame::write_header(&mut frame[..header], frame::TEXT, size);
+            frame[..body].copy_from_slice(&framing.before);
+            frame[body + size..].copy_from_slice(framing.after);
         }
         let (sent_at, waiting) = (vec![0; slots], vec![0; slots]);
         Self {
             channel,
             size,
             filling,
+            wire: framing.wire,
+            body,
             frame_len,
             mask: slots - 1,
             frames,
@@ -66,6 +78,11 @@ impl Stream {
     /// What the messages are made of.
     pub fn filling(&self) -> Filling {
         self.filling
+    }
+
+    /// What its subscribers speak.
+    pub fn wire(&self) -> Wire {
+        self.wire
     }
 
     /// The size of each frame.
@@ -96,8 +113,8 @@ impl Stream {
     pub fn push(&mut self, now: u64) -> &[u8] {
         debug_assert!(!self.is_full());
         let slot = self.slot(self.next);
-        let end = (slot + 1) * self.frame_len;
-        let body = &mut self.frames[end - self.size..end];
+        let start = slot * self.frame_len + self.body;
+        let body = &mut self.frames[start..start + self.size];
         payload::write(body, self.channel, self.next, self.filling);
         self.sent_at[slot] = now;
         self.next += 1;
@@ -170,9 +187,13 @@ fn common(a: &[u8], b: &[u8]) -> usize {
 mod tests {
     use super::*;
 
+    fn framing() -> Framing {
+        Framing::new(Wire::WebSocket, "", 32)
+    }
+
     #[test]
     fn a_message_is_settled_when_the_last_subscriber_has_it() {
-        let mut stream = Stream::new(0, 32, Filling::Letter, 4);
+        let mut stream = Stream::new(0, &framing(), 32, Filling::Letter, 4);
         let mut at = [stream.join(), stream.join()];
         for now in 10..13 {
             stream.push(now);
@@ -194,7 +215,7 @@ mod tests {
 
     #[test]
     fn agreement_ends_at_the_first_other_byte_also_across_the_ring() {
-        let mut stream = Stream::new(3, 32, Filling::Letter, 3);
+        let mut stream = Stream::new(3, &framing(), 32, Filling::Letter, 3);
         let mut next = stream.join();
         let mut bytes = Vec::new();
         for _ in 0..10 {

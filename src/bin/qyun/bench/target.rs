@@ -9,6 +9,8 @@ use qyun::wire::percent;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::answers::Answers;
+use super::plan::Plan;
+use super::wire::Wire;
 use crate::exit::{Exit, Failure};
 
 /// Connections from one loopback address before the next one is used: there are about 28,000
@@ -25,11 +27,14 @@ pub struct Target {
     timeout: Duration,
     /// Listeners offer compression.
     pub compress: bool,
+    /// What listeners and publishers speak.
+    pub wire: Wire,
 }
 
 impl Target {
     /// Resolves `host` and takes the first address that accepts a connection.
-    pub fn find(host: &Host, timeout: Duration, compress: bool) -> Result<Self, Failure> {
+    pub fn find(host: &Host, plan: &Plan) -> Result<Self, Failure> {
+        let (timeout, compress, wire) = (plan.timeout, plan.compress, plan.wire);
         if host.is_secure() {
             return Err(Failure::usage(format!("host '{host}': the load generator speaks no TLS")));
         }
@@ -47,7 +52,7 @@ impl Target {
             match std::net::TcpStream::connect_timeout(&address, timeout) {
                 Ok(_) => {
                     let prefix = format!("bench-{}", std::process::id());
-                    return Ok(Self { address, authority, prefix, timeout, compress });
+                    return Ok(Self { address, authority, prefix, timeout, compress, wire });
                 }
                 Err(error) => last = error.to_string(),
             }
@@ -60,9 +65,12 @@ impl Target {
         format!("{}-{channel}", self.prefix)
     }
 
-    /// The path that listens to a channel.
+    /// What a listener of a channel asks for: a path, or the broker's own name of the channel.
     pub fn listen_path(&self, channel: usize) -> String {
-        format!("/channel/listen/{}", self.channel(channel))
+        match self.wire {
+            Wire::WebSocket => format!("/channel/listen/{}", self.channel(channel)),
+            Wire::Nats | Wire::Mqtt => self.channel(channel),
+        }
     }
 
     /// Begins to connect; the `number`-th connection of the run.
@@ -92,14 +100,20 @@ impl Target {
         SockRef::from(stream).set_linger(Some(Duration::ZERO))
     }
 
-    /// Creates the run's channels.
+    /// Creates the run's channels, which the brokers of other protocols do by themselves.
     pub fn create_channels(&self, channels: usize) -> Result<(), Failure> {
+        if self.wire != Wire::WebSocket {
+            return Ok(());
+        }
         self.for_all(channels, |name| format!("GET /channel/create/{name}"))
             .map_err(|failure| failure.context("creating the channels"))
     }
 
     /// Deletes them. What fails is told and otherwise ignored: the run is over.
     pub fn delete_channels(&self, channels: usize) {
+        if self.wire != Wire::WebSocket {
+            return;
+        }
         if let Err(failure) = self.for_all(channels, |name| format!("DELETE /channel/{name}")) {
             log::warn!("deleting the channels: {}", failure.text);
         }

@@ -1,0 +1,1 @@
+"""What `make bench` is made of: servers, cases, measuring, programs, the report."""
