@@ -65,6 +65,71 @@ fn text_that_is_not_utf8_needs_binary() {
 }
 
 #[test]
+fn a_message_is_sent_once_under_its_key() {
+    let server = Server::with(&["--create", "a"]);
+    let send = ["send", "a", "x", "--key", "k &1", "--json"];
+    let first = server.run(&send).ends_with(0).json();
+    assert_eq!((&first["offset"], &first["duplicate"]), (&1.into(), &false.into()));
+    assert_eq!(first["messages"], 1);
+    let again = server.run(&send).ends_with(0).json();
+    assert_eq!((&again["offset"], &again["duplicate"]), (&1.into(), &true.into()));
+    assert_eq!(again["epoch"], first["epoch"]);
+    let other = server.run(&["send", "a", "y", "--key", "k &1"]).ends_with(1);
+    assert!(other.stderr.contains("409"), "{}", other.stderr);
+    assert_eq!(server.run(&["send", "a", "x", "--key", "k &1"]).ends_with(0).text(), "");
+    let told = server.run(&["send", "a", "z", "--result", "--conflate", "price"]).ends_with(0);
+    assert_eq!(told.text(), "offset 2: reached 0, queued 0, dropped 0\n");
+    let told = server.run(&["send", "a", "x", "--key", "k &1", "--result"]).ends_with(0);
+    assert_eq!(told.text(), "offset 1, published before: reached 0, queued 0, dropped 0\n");
+    server.run(&["send", "a", "x", "--key", ""]).ends_with(2);
+    server.run(&["send", "a", "--lines", "--key", "k"]).ends_with(2);
+    server.run(&["send"]).ends_with(2);
+}
+
+#[test]
+fn a_batch_is_sent_at_once_and_tells_of_each_message() {
+    let server = Server::with(&["--create", "a", "--create", "b"]);
+    let good = concat!(
+        r#"{"channel":"a","message":"1"}"#,
+        "\n",
+        r#"{"channel":"b","message":"/w==","encoding":"base64","key":"k"}"#,
+        "\n"
+    );
+    let sent = server.run_with_input(&["send", "--batch", "-"], good.as_bytes()).ends_with(0);
+    assert_eq!(sent.text(), "");
+    let told = server.run_with_input(&["send", "--batch", "-", "--result"], good.as_bytes());
+    let lines: Vec<_> = told.text().lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "offset 2: reached 0, queued 0, dropped 0",
+            "offset 1, published before: reached 0, queued 0, dropped 0"
+        ]
+    );
+    let file = std::env::temp_dir().join(format!("qyun-batch-{}", std::process::id()));
+    std::fs::write(
+        &file,
+        r#"[{"channel":"a","message":"3"},{"channel":"none","message":"x"},{"channel":"a","message":"4"}]"#,
+    )
+    .unwrap();
+    let path = file.to_str().unwrap();
+    let ran = server.run(&["send", "--batch", path, "--json"]).ends_with(4);
+    let json = ran.json();
+    assert_eq!((&json["messages"], &json["failed"]), (&3.into(), &1.into()));
+    assert_eq!(json["results"][0]["offset"], 3);
+    assert!(json["results"][1]["error"].as_str().unwrap().contains("Channel not found"));
+    assert_eq!(json["results"][2]["offset"], 4);
+    let ran = server.run(&["send", "--batch", path]).ends_with(4);
+    assert!(ran.stderr.contains("1 of 3 messages failed; message 2"), "{}", ran.stderr);
+    std::fs::remove_file(&file).unwrap();
+    let ran = server.run(&["send", "--batch", path]).ends_with(1);
+    assert!(ran.stderr.contains(path), "{}", ran.stderr);
+    let ran = server.run_with_input(&["send", "--batch", "-"], b"{\"channel\"").ends_with(1);
+    assert!(ran.stderr.contains("cannot be read"), "{}", ran.stderr);
+    server.run(&["send", "a", "--batch", "-"]).ends_with(2);
+}
+
+#[test]
 fn no_server_is_code_3_and_a_silent_one_is_code_6() {
     let host = refusing();
     for args in [&["create", "a"][..], &["send", "a", "x"], &["listen", "a"], &["channels"]] {
