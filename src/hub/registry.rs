@@ -11,7 +11,7 @@ use super::presence::Observers;
 use super::{
     Channel, ChannelConfig, Connection, Inbox, Interest, Item, Namespaces, Observer, Survey,
 };
-use crate::store::{ChannelState, Store};
+use crate::store::{ChannelState, Stats, Store};
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use crate::sync::{Arc, PoisonError, RwLock};
 use crate::wire::name;
@@ -119,6 +119,16 @@ impl Hub {
     pub fn is_congested(&self) -> bool {
         self.inboxes.iter().any(|inbox| inbox.is_full())
             || self.store.get().is_some_and(|store| store.is_full())
+    }
+
+    /// What the store of durable channels has done, if there is one.
+    pub fn store_stats(&self) -> Option<Stats> {
+        self.store.get().map(|store| store.stats())
+    }
+
+    /// Whether the store writes nothing any more, because the disk failed it.
+    pub fn store_failed(&self) -> bool {
+        self.store.get().is_some_and(|store| store.failure().is_some())
     }
 
     /// Waits until nobody is behind. Never call it on a shard's thread, nor on the store's.

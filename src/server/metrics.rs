@@ -4,6 +4,7 @@ use std::fmt::{Display, Write};
 
 use super::Service;
 use crate::hub::{BOUNDS, Deliveries, Distribution};
+use crate::store::Stats;
 
 /// The format's media type.
 pub(super) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -101,6 +102,10 @@ pub(super) fn exposition(service: &Service) -> String {
         &service.publish_to_write(),
     );
 
+    if let Some(stats) = service.hub().store_stats() {
+        store(&mut out, &stats);
+    }
+
     out.counter(
         "qyun_process_cpu_seconds_total",
         "Processor time of the process, user and system.",
@@ -147,6 +152,21 @@ fn deliveries(out: &mut Exposition, all: &Deliveries) {
         "Publications that had to wait for subscribers.",
         all.held,
     );
+}
+
+/// What the store of durable channels does.
+fn store(out: &mut Exposition, stats: &Stats) {
+    out.counter("qyun_store_records_total", "Publications written to the store.", stats.records);
+    out.counter("qyun_store_bytes_total", "Bytes written for them.", stats.bytes);
+    out.counter(
+        "qyun_store_writes_total",
+        "Writes they went out with, each a group of them.",
+        stats.writes,
+    );
+    out.counter("qyun_store_syncs_total", "Times the disk was waited for.", stats.syncs);
+    out.gauge("qyun_store_segments", "Segment files now.", stats.segments);
+    out.gauge("qyun_store_segment_bytes", "Bytes in them.", stats.segment_bytes);
+    out.gauge("qyun_store_queued_bytes", "Bytes that wait to be written.", stats.queued_bytes);
 }
 
 /// A label's value as the format writes it.

@@ -151,6 +151,34 @@ impl Default for Options {
     }
 }
 
+/// What a store has done since it was opened, and what it has now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Records written.
+    pub records: u64,
+    /// Their bytes, with what the log adds to each.
+    pub bytes: u64,
+    /// Writes that they went out with: a group of records each.
+    pub writes: u64,
+    /// Syncs of segments (`fdatasync`).
+    pub syncs: u64,
+    /// Segments now.
+    pub segments: u64,
+    /// Bytes of records in them.
+    pub segment_bytes: u64,
+    /// Bytes that wait to be written now.
+    pub queued_bytes: u64,
+}
+
+/// The totals of [`Stats`]. The writer's thread alone counts.
+#[derive(Debug, Default)]
+struct Counts {
+    records: AtomicU64,
+    bytes: AtomicU64,
+    writes: AtomicU64,
+    syncs: AtomicU64,
+}
+
 /// A folder of durable channels, open. Any thread may use it.
 ///
 /// Dropping it closes it in peace: what waits is written, everything is synced, and the end is
@@ -171,6 +199,7 @@ struct Shared {
     queue: Queue,
     /// Why nothing can be written any more.
     failed: Mutex<Option<Error>>,
+    counts: Counts,
     /// All channels, as the catalogue has them.
     channels: Mutex<std::collections::BTreeMap<u64, ChannelRecord>>,
 }
@@ -238,6 +267,7 @@ impl Store {
             index: Mutex::new(opened.index),
             queue: Queue::new(options.queue_bytes),
             failed: Mutex::default(),
+            counts: Counts::default(),
             channels: Mutex::new(opened.catalogue.state.channels.clone()),
         });
         let next_channel = AtomicU64::new(opened.catalogue.state.next_channel);
@@ -381,6 +411,24 @@ impl Store {
     /// knows what the disk has.
     pub fn failure(&self) -> Option<Error> {
         self.shared.failure()
+    }
+
+    /// What was done and what is there.
+    pub fn stats(&self) -> Stats {
+        let Counts { records, bytes, writes, syncs } = &self.shared.counts;
+        let (segments, segment_bytes) = {
+            let index = lock(&self.shared.index);
+            (index.segments.len() as u64, index.segments.values().map(|segment| segment.len).sum())
+        };
+        Stats {
+            records: records.load(Relaxed),
+            bytes: bytes.load(Relaxed),
+            writes: writes.load(Relaxed),
+            syncs: syncs.load(Relaxed),
+            segments,
+            segment_bytes,
+            queued_bytes: self.shared.queue.bytes() as u64,
+        }
     }
 
     /// Writes what waits, syncs, notes the end, and waits for all that. What comes later is

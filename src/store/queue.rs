@@ -121,6 +121,10 @@ impl Queue {
         lock(&self.waiting).asleep
     }
 
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(SeqCst)
+    }
+
     pub fn is_full(&self) -> bool {
         self.bytes.load(SeqCst) >= self.max_bytes
     }

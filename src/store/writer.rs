@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -306,12 +307,17 @@ impl Writer {
         }
         let Batch { buffer, entries, tails, .. } = std::mem::take(&mut self.batch);
         let written = self.write(&buffer);
-        self.shared.queue.written(buffer.len());
+        let size = buffer.len();
+        self.shared.queue.written(size);
         self.batch.buffer = buffer;
         self.batch.buffer.clear();
         if let Err(error) = written {
             return self.refuse(entries, &error);
         }
+        let counts = &self.shared.counts;
+        counts.records.fetch_add(entries.len() as u64, Relaxed);
+        counts.bytes.fetch_add(size as u64, Relaxed);
+        counts.writes.fetch_add(1, Relaxed);
         let waits = |entry: &Entry| tails.get(&entry.written.channel).is_some_and(|tail| tail.sync);
         let (later, now): (Vec<_>, Vec<_>) = entries.into_iter().partition(waits);
         self.publish(now);
@@ -388,6 +394,7 @@ impl Writer {
         match active.file.sync() {
             Ok(()) => {
                 active.synced = active.len;
+                self.shared.counts.syncs.fetch_add(1, Relaxed);
                 Ok(())
             }
             Err(error) => {

@@ -382,3 +382,26 @@ fn a_server_that_stops_answers_those_who_wait_for_the_disk() {
     let server = folder.server();
     assert!(texts(&server, "kept").len() >= acknowledged.len());
 }
+
+#[test]
+fn metrics_tell_what_the_store_does() {
+    let folder = Folder::new();
+    let server = folder.server();
+    server.service().create_channel("kept").unwrap();
+    publish(&server, "kept", 1, 100);
+    let text = Raw::connect(server.local_addr()).get("/metrics").body;
+    let value = |name: &str| -> u64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name}: {text}")).parse().unwrap()
+    };
+    assert_eq!(value("qyun_store_records_total"), 100);
+    assert!(value("qyun_store_bytes_total") > 100 * 48);
+    let (writes, syncs) = (value("qyun_store_writes_total"), value("qyun_store_syncs_total"));
+    assert!((1..=100).contains(&writes) && (1..=100).contains(&syncs), "{writes}, {syncs}");
+    assert_eq!((value("qyun_store_segments"), value("qyun_store_queued_bytes")), (1, 0));
+    assert!(value("qyun_store_segment_bytes") >= value("qyun_store_bytes_total"));
+    // Without a store there is nothing to tell of it.
+    let without = crate::kit::server(&[]);
+    let text = Raw::connect(without.local_addr()).get("/metrics").body;
+    assert!(!text.contains("qyun_store"));
+}

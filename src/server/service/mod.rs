@@ -308,6 +308,9 @@ impl Service {
         if self.stopped.load(Relaxed) {
             return Err("Stopping");
         }
+        if self.hub.store_failed() {
+            return Err("The store cannot be written");
+        }
         match self.hub.is_congested() {
             true => Err("A shard is behind by 'inbox_bytes'"),
             false => Ok(()),

@@ -222,3 +222,19 @@ fn publishers_can_wait_for_room() {
     });
     assert!(!store.is_full());
 }
+
+#[test]
+fn what_is_done_is_counted() {
+    let disk = Simulated::new();
+    let store = open(&disk);
+    let id = create(&store, channel("x", Level::Fsync));
+    for _ in 0..100 {
+        append(&store, id, vec![b'x'; 952]).unwrap();
+    }
+    let stats = store.stats();
+    assert_eq!((stats.records, stats.bytes, stats.queued_bytes), (100, 100_000, 0));
+    assert_eq!((stats.writes, stats.segments), (100, 2));
+    // One for each, and none more where a segment ends: it is synced already.
+    assert_eq!(stats.syncs, 100);
+    assert_eq!(stats.segment_bytes, 100_000 + 2 * segment::START);
+}
