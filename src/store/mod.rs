@@ -460,6 +460,30 @@ impl Store {
     }
 }
 
+#[cfg(test)]
+impl Store {
+    /// One whose disk has failed it.
+    pub(crate) fn failed() -> Self {
+        let disk = simulated::Simulated::new();
+        let store = Self::open_on(Arc::new(disk.clone()), Options::default());
+        let store = store.expect("a new disk");
+        disk.fail_syncs(true);
+        let (tell, told) = std::sync::mpsc::channel();
+        let channel = ChannelRecord {
+            id: 0,
+            name: "x".into(),
+            epoch: 1,
+            level: Level::Fsync,
+            retention: Retention::default(),
+            created_ms: 0,
+            text: String::new(),
+        };
+        store.create(channel, Box::new(move |done| drop(tell.send(done))));
+        told.recv().expect("an answer").expect_err("the catalogue is synced");
+        store
+    }
+}
+
 impl Drop for Store {
     fn drop(&mut self) {
         self.close();

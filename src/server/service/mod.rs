@@ -509,3 +509,18 @@ fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+
+    #[test]
+    fn a_server_whose_store_has_failed_is_not_ready() {
+        let hub = Hub::new(Vec::new(), 10);
+        let service = Service::new(hub, ServerOptions::default(), 1);
+        assert_eq!(service.readiness(), Ok(()));
+        service.hub().open_store(Arc::new(Store::failed())).unwrap();
+        assert_eq!(service.readiness(), Err("The store cannot be written"));
+    }
+}
