@@ -5,13 +5,19 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use ureq::http::Method;
 
-use super::handle::check as check_message;
-use super::http::refused;
+use super::http::{
+    Http, JSON, MAX_ANSWER, Request, content_type, missing, refused, segment, unexpected,
+};
+use super::outgoing::check as check_message;
 use crate::hub::{BatchMessage, PublishOptions, Published, Report, Reports};
 use crate::tally::Counts;
 use crate::wire::{MessageKind, Position, percent};
 use crate::{Error, ErrorKind, Result};
+
+/// Most of an answer to a batch that is read: a million messages, of which each failed with a text.
+const MAX_BATCH_ANSWER: u64 = 256 << 20;
 
 /// A message as the protocol page has it.
 #[derive(Serialize)]
@@ -53,7 +59,7 @@ enum One {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct Results {
     results: Vec<One>,
 }
 
@@ -66,8 +72,83 @@ impl From<Told> for Report {
     }
 }
 
+impl Http {
+    /// Broadcasts a message with what else is asked for, and tells what became of it. Whoever does not
+    /// know whether a message arrived sends it again under the same key, and it is published once,
+    /// for as long as the channel's `idempotency_ms`. With counts the answer comes when the server
+    /// knows them. Errors besides those of [`super::send_message`]: `Conflict` for a key of another
+    /// message, `InvalidArgument` for a key or a `conflate` that is empty or over 255 bytes.
+    pub fn send_with(
+        &self,
+        channel: &str,
+        kind: MessageKind,
+        data: &[u8],
+        options: &PublishOptions<'_>,
+    ) -> Result<Report> {
+        self.about("send to", channel, || {
+            check_message(channel, kind, data)?;
+            options.check()?;
+            let path = format!("/channel/send/{}{}", segment(channel)?, query(options));
+            let request = Request {
+                content_type: content_type(kind),
+                body: data,
+                ..self.request(Method::POST, &path)
+            };
+            let body = self.fetch(&request, MAX_ANSWER, missing)?;
+            report(&body).ok_or_else(|| unexpected("what became of the message"))
+        })
+    }
+
+    /// Broadcasts many messages in one request, which travels once, and tells in their order what
+    /// became of each. Those to one channel stand in it one behind the other, with nothing of others
+    /// in between; one that fails keeps no other back. Over HTTP a key is UTF-8.
+    ///
+    /// Errors: `TooLarge` for more than the server's `max_batch_messages` or `max_batch_bytes`, of
+    /// which nothing is published, and those of [`super::send_message`]. Of a message, in its place:
+    /// `ChannelNotFound`, `Conflict`, `TooLarge`, `InvalidName`, `InvalidUtf8`, `InvalidArgument`,
+    /// `Refused`.
+    pub fn send_batch(&self, batch: &[BatchMessage<'_>]) -> Result<Reports> {
+        let checked: Vec<_> = batch.iter().map(check).collect();
+        let good = || batch.iter().zip(&checked).filter(|(_, checked)| checked.is_ok());
+        let counts = good().any(|(message, _)| message.options.counts);
+        let mut told = match good().next() {
+            Some(_) => self.send_json(&json(good().map(|(message, _)| message)), counts)?,
+            None => Vec::new(),
+        }
+        .into_iter();
+        let cannot = |at: &str| unexpected(&format!("what became of a message to '{at}'"));
+        let report = |(message, checked): (&BatchMessage<'_>, &Result<()>)| {
+            let report = match checked {
+                Ok(()) => told.next().unwrap_or_else(|| Err(cannot(message.channel))),
+                Err(error) => Err(error.clone()),
+            };
+            let wanted = |report: Report| Report {
+                counts: report.counts.filter(|_| message.options.counts),
+                ..report
+            };
+            report.map(wanted).map_err(|error| self.named("send to", message.channel, error))
+        };
+        Ok(batch.iter().zip(&checked).map(report).collect())
+    }
+
+    /// Broadcasts a batch that is JSON already: an array of messages, or one behind the other, as the
+    /// protocol page has them. Errors as of [`Http::send_batch`]; `Refused` for what the server cannot
+    /// read. Those of messages name neither channel nor host.
+    pub fn send_json(&self, batch: &[u8], counts: bool) -> Result<Reports> {
+        let path = if counts { "/channels/publish?result=1" } else { "/channels/publish" };
+        let request =
+            Request { content_type: &JSON, body: batch, ..self.request(Method::POST, path) };
+        let read = || {
+            let body = self.fetch(&request, MAX_BATCH_ANSWER, |_, _| None)?;
+            reports(&body).ok_or_else(|| unexpected("what became of the messages"))
+        };
+        read()
+            .map_err(|error| error.context(format_args!("cannot send a batch to {}", self.host())))
+    }
+}
+
 /// The query of one publication, with its question mark if there is anything to ask.
-pub(super) fn query(options: &PublishOptions<'_>) -> String {
+fn query(options: &PublishOptions<'_>) -> String {
     let mut query = String::new();
     let mut add = |name: &str, value: &str| {
         query.push(if query.is_empty() { '?' } else { '&' });
@@ -88,7 +169,7 @@ pub(super) fn query(options: &PublishOptions<'_>) -> String {
 }
 
 /// Whether a message can travel in a batch.
-pub(super) fn check(message: &BatchMessage<'_>) -> Result<()> {
+fn check(message: &BatchMessage<'_>) -> Result<()> {
     check_message(message.channel, message.kind, message.payload)?;
     message.options.check()?;
     match message.options.key.map(std::str::from_utf8) {
@@ -101,7 +182,7 @@ pub(super) fn check(message: &BatchMessage<'_>) -> Result<()> {
 }
 
 /// A batch of messages that can travel.
-pub(super) fn json<'a>(batch: impl Iterator<Item = &'a BatchMessage<'a>>) -> Vec<u8> {
+fn json<'a>(batch: impl Iterator<Item = &'a BatchMessage<'a>>) -> Vec<u8> {
     let messages: Vec<_> = batch
         .map(|one| {
             let (message, encoding) = match (one.kind, std::str::from_utf8(one.payload)) {
@@ -117,13 +198,13 @@ pub(super) fn json<'a>(batch: impl Iterator<Item = &'a BatchMessage<'a>>) -> Vec
 }
 
 /// What a server tells of one publication; `None` when it does not.
-pub(super) fn report(body: &[u8]) -> Option<Report> {
+fn report(body: &[u8]) -> Option<Report> {
     serde_json::from_slice::<Told>(body).ok().map(Report::from)
 }
 
 /// What it tells of a batch.
-pub(super) fn reports(body: &[u8]) -> Option<Reports> {
-    let answer: Answer = serde_json::from_slice(body).ok()?;
+fn reports(body: &[u8]) -> Option<Reports> {
+    let answer: Results = serde_json::from_slice(body).ok()?;
     let one = |one| match one {
         One::Told(told) => Ok(told.into()),
         One::Failed { error: Refusal { status, message } } => {

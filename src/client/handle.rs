@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
-
 use super::connection;
 use super::host::Host;
 use super::http::Http;
 use super::inbox::Inbox;
 use super::link::Target;
+use super::outgoing::{Outgoing, check, packet};
 use super::promise::Promise;
 use super::runtime::{self, Closable, Runtime};
 use super::session::Session;
@@ -20,8 +19,8 @@ use super::state::lock;
 use super::wake::Wake;
 use super::{Client, ClientCounters, ClientOptions, ClientState, History, PublishVia, role};
 use crate::hub::{BatchMessage, ChannelConfig, PublishOptions, Range, Report, Reports};
-use crate::wire::stream::{Op, Publication, Request, encode_request};
-use crate::wire::{MessageKind, Position, name};
+use crate::wire::stream::{Op, Publication};
+use crate::wire::{MessageKind, Position};
 use crate::{Error, ErrorKind, Result, fork};
 
 /// What a handle's users and its connection's task share.
@@ -58,16 +57,6 @@ pub(super) struct Outbox {
     requests: VecDeque<Outgoing>,
     pub(super) joins: VecDeque<Join>,
     pub(super) leaving: VecDeque<Arc<Inbox>>,
-}
-
-/// A publication on its way out.
-pub(crate) struct Outgoing {
-    pub(crate) id: u32,
-    pub(crate) packet: Bytes,
-    /// Who waits for the acknowledgement; `None` when nobody does.
-    pub(crate) promise: Option<Arc<Promise<Result<Report>>>>,
-    /// How many more times it may be sent: it has a key, under which it is published once.
-    pub(crate) retries: u32,
 }
 
 /// A subscription that wants to become live.
@@ -478,43 +467,6 @@ impl Shared {
             waited.into_iter().partition(|request| request.retries > 0);
         outbox.requests.extend(keyed);
         once
-    }
-}
-
-impl Outgoing {
-    /// Tells who waits for it, if somebody does.
-    pub(crate) fn answer(self, answer: Result<Report>) {
-        if let Some(promise) = self.promise {
-            promise.give(answer);
-        }
-    }
-
-    pub(crate) fn fail(self, error: Error) {
-        self.answer(Err(error));
-    }
-
-    pub(crate) fn is_abandoned(&self) -> bool {
-        self.promise.as_ref().is_some_and(|promise| promise.is_abandoned())
-    }
-}
-
-/// One request as it travels.
-pub(crate) fn packet(id: u32, channel: &str, op: Op<'_>) -> Bytes {
-    let mut bytes = Vec::new();
-    encode_request(&mut bytes, &Request { id, channel, op });
-    bytes.into()
-}
-
-/// Whether a message can be published at all.
-pub(super) fn check(channel: &str, kind: MessageKind, data: &[u8]) -> Result<()> {
-    name::validate(channel)?;
-    match kind {
-        MessageKind::Binary => Ok(()),
-        MessageKind::Text => std::str::from_utf8(data).map(drop).map_err(|error| {
-            let at = error.valid_up_to();
-            let text = format!("a text must be UTF-8 and is not at byte {at}; send it as binary");
-            Error::new(ErrorKind::InvalidUtf8, text)
-        }),
     }
 }
 

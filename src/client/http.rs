@@ -14,24 +14,19 @@ use serde::de::DeserializeOwned;
 use ureq::http::{HeaderValue, Method};
 use ureq::{Agent, Timeout};
 
-use super::handle::check;
 use super::host::Host;
 use super::transport::{Connect, LateResolver, take_unsent};
-use super::{ClientOptions, History, batch, history, tls};
-use crate::hub::{
-    BatchMessage, ChannelConfig, ChannelInfo, PublishOptions, Range, Report, Reports, Slow,
-};
+use super::{ClientOptions, History, history, tls};
+use crate::hub::{ChannelConfig, ChannelInfo, Range, Slow};
 use crate::wire::{MessageKind, Position, name, percent};
 use crate::{Error, ErrorKind, Result};
 
 /// Longest encoded message that travels in a path.
 const MAX_PATH_MESSAGE: usize = 4096;
 /// Most of an answer that is read: a page of channels with the longest names, all escaped.
-const MAX_ANSWER: u64 = 2 << 20;
+pub(super) const MAX_ANSWER: u64 = 2 << 20;
 /// Most of a page of a history that is read: 4 MiB of messages or one that is larger, all escaped.
 const MAX_HISTORY: u64 = 256 << 20;
-/// Most of an answer to a batch that is read: a million messages, of which each failed with a text.
-const MAX_BATCH_ANSWER: u64 = 256 << 20;
 /// Channels that are asked for at a time.
 const PAGE: usize = 1000;
 /// Connections that are kept for the next call: as many threads can call at once without opening.
@@ -51,26 +46,26 @@ pub struct Http {
 /// What a server answers.
 #[derive(Debug, Default, serde::Deserialize)]
 #[serde(default)]
-struct Answer {
+pub(super) struct Answer {
     message: String,
     epoch: u64,
     offset: u64,
 }
 
 /// One request. Every field has a value, also where it is not sent.
-struct Request<'a> {
-    method: Method,
-    url: String,
+pub(super) struct Request<'a> {
+    pub(super) method: Method,
+    pub(super) url: String,
     /// Of a POST.
-    content_type: &'static HeaderValue,
+    pub(super) content_type: &'static HeaderValue,
     /// Of a POST.
-    body: &'a [u8],
+    pub(super) body: &'a [u8],
     /// What the admin API asks for, or nothing.
-    token: &'a str,
+    pub(super) token: &'a str,
 }
 
 static TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
-static JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(super) static JSON: HeaderValue = HeaderValue::from_static("application/json");
 static BINARY: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 impl Http {
@@ -161,10 +156,7 @@ impl Http {
                     self.request(Method::GET, &format!("/channel/send/{segment}/{message}"))
                 }
                 None => Request {
-                    content_type: match kind {
-                        MessageKind::Text => &TEXT,
-                        MessageKind::Binary => &BINARY,
-                    },
+                    content_type: content_type(kind),
                     body: data,
                     ..self.request(Method::POST, &format!("/channel/send/{segment}"))
                 },
@@ -172,81 +164,6 @@ impl Http {
             let answer: Answer = self.call(&request, missing)?;
             Ok(Position { epoch: answer.epoch, offset: answer.offset })
         })
-    }
-
-    /// Broadcasts a message with what else is asked for, and tells what became of it. Whoever does not
-    /// know whether a message arrived sends it again under the same key, and it is published once,
-    /// for as long as the channel's `idempotency_ms`. With counts the answer comes when the server
-    /// knows them. Errors besides those of [`super::send_message`]: `Conflict` for a key of another
-    /// message, `InvalidArgument` for a key or a `conflate` that is empty or over 255 bytes.
-    pub fn send_with(
-        &self,
-        channel: &str,
-        kind: MessageKind,
-        data: &[u8],
-        options: &PublishOptions<'_>,
-    ) -> Result<Report> {
-        self.about("send to", channel, || {
-            check(channel, kind, data)?;
-            options.check()?;
-            let path = format!("/channel/send/{}{}", segment(channel)?, batch::query(options));
-            let request = Request {
-                content_type: match kind {
-                    MessageKind::Text => &TEXT,
-                    MessageKind::Binary => &BINARY,
-                },
-                body: data,
-                ..self.request(Method::POST, &path)
-            };
-            let body = self.fetch(&request, MAX_ANSWER, missing)?;
-            batch::report(&body).ok_or_else(|| unexpected("what became of the message"))
-        })
-    }
-
-    /// Broadcasts many messages in one request, which travels once, and tells in their order what
-    /// became of each. Those to one channel stand in it one behind the other, with nothing of others
-    /// in between; one that fails keeps no other back. Over HTTP a key is UTF-8.
-    ///
-    /// Errors: `TooLarge` for more than the server's `max_batch_messages` or `max_batch_bytes`, of
-    /// which nothing is published, and those of [`super::send_message`]. Of a message, in its place:
-    /// `ChannelNotFound`, `Conflict`, `TooLarge`, `InvalidName`, `InvalidUtf8`, `InvalidArgument`,
-    /// `Refused`.
-    pub fn send_batch(&self, batch: &[BatchMessage<'_>]) -> Result<Reports> {
-        let checked: Vec<_> = batch.iter().map(batch::check).collect();
-        let good = || batch.iter().zip(&checked).filter(|(_, checked)| checked.is_ok());
-        let counts = good().any(|(message, _)| message.options.counts);
-        let mut told = match good().next() {
-            Some(_) => self.send_json(&batch::json(good().map(|(message, _)| message)), counts)?,
-            None => Vec::new(),
-        }
-        .into_iter();
-        let cannot = |at: &str| unexpected(&format!("what became of a message to '{at}'"));
-        let report = |(message, checked): (&BatchMessage<'_>, &Result<()>)| {
-            let report = match checked {
-                Ok(()) => told.next().unwrap_or_else(|| Err(cannot(message.channel))),
-                Err(error) => Err(error.clone()),
-            };
-            let wanted = |report: Report| Report {
-                counts: report.counts.filter(|_| message.options.counts),
-                ..report
-            };
-            report.map(wanted).map_err(|error| self.named("send to", message.channel, error))
-        };
-        Ok(batch.iter().zip(&checked).map(report).collect())
-    }
-
-    /// Broadcasts a batch that is JSON already: an array of messages, or one behind the other, as the
-    /// protocol page has them. Errors as of [`Http::send_batch`]; `Refused` for what the server cannot
-    /// read. Those of messages name neither channel nor host.
-    pub fn send_json(&self, batch: &[u8], counts: bool) -> Result<Reports> {
-        let path = if counts { "/channels/publish?result=1" } else { "/channels/publish" };
-        let request =
-            Request { content_type: &JSON, body: batch, ..self.request(Method::POST, path) };
-        let read = || {
-            let body = self.fetch(&request, MAX_BATCH_ANSWER, |_, _| None)?;
-            batch::reports(&body).ok_or_else(|| unexpected("what became of the messages"))
-        };
-        read().map_err(|error| error.context(format_args!("cannot send a batch to {}", self.host)))
     }
 
     /// A page of a channel's history: the publications of `range`, at most its `limit` (1 to 1,000),
@@ -326,17 +243,22 @@ impl Http {
         self.agent.clone().shutdown();
     }
 
-    fn about<T>(&self, verb: &str, channel: &str, call: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub(super) fn about<T>(
+        &self,
+        verb: &str,
+        channel: &str,
+        call: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
         call().map_err(|error| self.named(verb, channel, error))
     }
 
     /// The error with the channel and the host in front.
-    fn named(&self, verb: &str, channel: &str, error: Error) -> Error {
+    pub(super) fn named(&self, verb: &str, channel: &str, error: Error) -> Error {
         let shown = channel.escape_debug();
         error.context(format_args!("cannot {verb} channel '{shown}' on {}", self.host))
     }
 
-    fn request(&self, method: Method, path: &str) -> Request<'static> {
+    pub(super) fn request(&self, method: Method, path: &str) -> Request<'static> {
         Request {
             method,
             url: format!("{}{path}", self.base),
@@ -357,7 +279,7 @@ impl Http {
     }
 
     /// The answer's body, up to `limit` bytes; `special` as for [`Http::call`].
-    fn fetch(
+    pub(super) fn fetch(
         &self,
         request: &Request<'_>,
         limit: u64,
@@ -405,16 +327,24 @@ impl Http {
     }
 }
 
+/// How a body says what kind of message it is.
+pub(super) fn content_type(kind: MessageKind) -> &'static HeaderValue {
+    match kind {
+        MessageKind::Text => &TEXT,
+        MessageKind::Binary => &BINARY,
+    }
+}
+
 fn exists(status: u16, answer: &Answer) -> Option<ErrorKind> {
     (status == 400 && answer.message == "Channel already exists")
         .then_some(ErrorKind::ChannelExists)
 }
 
-fn missing(status: u16, _: &Answer) -> Option<ErrorKind> {
+pub(super) fn missing(status: u16, _: &Answer) -> Option<ErrorKind> {
     (status == 404).then_some(ErrorKind::ChannelNotFound)
 }
 
-fn unexpected(what: &str) -> Error {
+pub(super) fn unexpected(what: &str) -> Error {
     Error::new(ErrorKind::Protocol, format!("the server answered 200 without {what}"))
 }
 

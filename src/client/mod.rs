@@ -5,8 +5,8 @@
 //! thread, which starts with the first of them and ends with [`shutdown`]; each subscription or
 //! socket with a callback has a delivery thread of its own. Nothing runs before the first use.
 //!
-//! The rooms: `host` and `url` (addresses), `http` and `transport` (one-shot calls), `tls`, `link`
-//! (one connection), `listener` and `meta`, `connection`, `session` and `topic` (a handle's task), `handle`,
+//! The rooms: `host` and `url` (addresses), `http`, `batch` and `transport` (one-shot calls), `tls`, `link`
+//! (one connection), `listener` and `meta`, `connection`, `session` and `topic` (a handle's task), `handle`, `outgoing`,
 //! `subscribe` and `subscription` (their users' side), `socket` (one WebSocket to any server), `inbox` and `queue`
 //! (from the I/O thread to the program), `runtime`, `state` and `role` (threads, process, who waits
 //! for whom).
@@ -32,6 +32,7 @@ mod listener;
 mod meta;
 mod oneshot;
 mod options;
+mod outgoing;
 mod packet;
 mod promise;
 mod queue;

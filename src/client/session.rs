@@ -13,10 +13,11 @@ use bytes::Bytes;
 use slab::Slab;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::handle::{Join, Outgoing, Shared, packet};
+use super::handle::{Join, Shared};
 use super::host::Host;
 use super::inbox::Inbox;
 use super::link::{Link, Lost};
+use super::outgoing::{Outgoing, packet};
 use super::queue::Offer;
 use super::topic::Topic;
 use super::{ClientState, Event, EventKind, http};
