@@ -25,7 +25,7 @@ from suite.cases import CASES, COMPRESSION_CASES, PACKET_CASES, SESSION_CASES
 from suite.measure import Noise, turns
 from suite.paths import BENCHES, OUT, VENV
 from suite.report import Report
-from suite.servers import SERVERS
+from suite.servers import SERVERS, Down
 
 MEASURED = (*CASES, *COMPRESSION_CASES, *SESSION_CASES)
 
@@ -68,6 +68,8 @@ def main():
     print(f"built and fetched in {time.monotonic() - started:.0f} s\n", flush=True)
 
     noise = Noise()
+    if noise.busy_before > 0.1:
+        print(f"the machine is {noise.busy_before:.0%} busy with something else: these figures will not be good\n")
     report = Report(options, options.names)
     report.print_head()
     timing = ["--duration", f"{options.seconds}s", "--warmup", f"{options.warmup}s", "--timeout", "20s"]
@@ -89,7 +91,11 @@ def main():
         programs.packets(report, chosen(PACKET_CASES), options, timing)
         for name, program in programs.PROGRAMS.items():
             if any(name.startswith(word) for word in options.wanted):
-                program(report, options)
+                try:
+                    program(report, options)
+                except (programs.Failed, Down, subprocess.CalledProcessError) as why:
+                    print(f"{name}: {why}", flush=True)
+                    missing.append(f"{name}: {why}")
     report.head["noise"] = noise.report()
     report.head["took_s"] = round(time.monotonic() - started)
     report.write(options.out)

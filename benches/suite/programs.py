@@ -16,6 +16,10 @@ from .servers import running
 MESSAGES, SIZE = 200_000, 128
 
 
+class Failed(Exception):
+    """A program that does not do what it should: what it says."""
+
+
 def build(prefix, source, *flags):
     """Builds a program that uses the libqyun installed at `prefix`, or no more than `flags`."""
     prefix = Path(prefix).resolve()
@@ -30,7 +34,7 @@ def build(prefix, source, *flags):
 def output(command, what):
     ran = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     if ran.returncode != 0:
-        sys.exit(f"{what}: {ran.stdout}{ran.stderr}".strip())
+        raise Failed(f"{what}: {ran.stdout}{ran.stderr}".strip())
     return ran.stdout
 
 
@@ -42,7 +46,7 @@ def telling(command, core=SERVER_CORE):
         try:
             told = process.stdout.readline()
             if not told:
-                sys.exit(f"{command[0]} did not start")
+                raise Failed(f"{command[0]} did not start")
             yield json.loads(told)["address"], process
         finally:
             process.terminate()
@@ -122,8 +126,8 @@ def python_environment(options):
 
 def receiving(report, options):
     """Messages a second into a Python program."""
-    if not (VENV / "bin" / "python").exists():
-        print("recv-many: the environment of the peers is not there (--servers fastapi makes it)", file=sys.stderr)
+    if "fastapi" not in options.names:
+        print("recv-many: left out, the environment of the peers is made for fastapi", file=sys.stderr)
         return
     feed, python = build(options.prefix, BENCHES / "feed.c"), python_environment(options)
     sides = {"qyun recv_many": "qyun", "websockets, a thread": "websockets", "websockets, asyncio": "asyncio"}
@@ -135,12 +139,12 @@ def receiving(report, options):
                 words = [*pinned(LOAD_CORE), python, BENCHES / "recv_many.py", kind, address, MESSAGES, SIZE]
                 with subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, text=True) as program:
                     if program.stdout.readline() != "ready\n":
-                        sys.exit(f"recv_many.py {kind}: it does not listen")
+                        raise Failed(f"recv_many.py {kind}: it does not listen")
                     process.stdin.write(f"{MESSAGES}\n")
                     process.stdin.flush()
                     said, _ = program.communicate()
                 if program.returncode != 0:
-                    sys.exit(f"recv_many.py {kind} failed")
+                    raise Failed(f"recv_many.py {kind} failed")
             told = json.loads(said)
             rates[side].append(MESSAGES / told["seconds"])
             cpu[side].append(told["cpu_s"] / MESSAGES * 1e6)
