@@ -3,6 +3,7 @@
 
     benches/restart.py                                  5,000 subscribers, 20,000 deliveries/s
     benches/restart.py --subscribers 500 --rate 40      fewer
+    benches/restart.py --durable fsync                  the channels are on disk, and the store goes along
     benches/restart.py --no-build --qyun target/debug/qyun
 
 The load generator checks every message and fails when a connection is closed, or a message is lost,
@@ -64,13 +65,18 @@ def main():
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--every", type=float, default=1.0, help="seconds between restarts")
     parser.add_argument("--qyun", default=str(ROOT / "target" / "release" / "qyun"))
+    parser.add_argument("--durable", choices=("memory", "os", "fsync"), help="keep the channels on disk")
     parser.add_argument("--no-build", action="store_true")
     options = parser.parse_args()
     if not options.no_build:
         subprocess.run(["cargo", "build", "--release", "--bin", "qyun"], cwd=ROOT, check=True)
     with tempfile.TemporaryDirectory() as folder:
         pid_file = str(Path(folder) / "qyun.pid")
-        started = run(options.qyun, "start", "--listen", "127.0.0.1:0", "--pid-file", pid_file)
+        store = []
+        if options.durable:
+            store = ["--store", str(Path(folder) / "store"),
+                     "--namespaces", f">: durability={options.durable}, history_bytes=1000000000"]
+        started = run(options.qyun, "start", "--listen", "127.0.0.1:0", "--pid-file", pid_file, *store)
         if not started:
             sys.exit("the server does not start")
         try:
