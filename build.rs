@@ -32,6 +32,7 @@ const SECTIONS: &[&str] = &[
     "channel",
     "publish_client",
     "subscription",
+    "presence",
     "history",
     "socket",
     "socket_pull",

@@ -1,31 +1,62 @@
 //! The task of a client handle: connect, subscribe, publish, deliver, and again after a loss.
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
+use tokio::time::{self, Sleep, sleep, sleep_until};
 
 use super::ClientState;
 use super::backoff::Backoff;
 use super::handle::Shared;
-use super::session::Session;
-use crate::wire::stream;
+use super::link::{Link, Lost};
 use crate::{Error, ErrorKind};
 
 /// A connection that lasted as long as this was a good one: the back-off begins anew.
 const GOOD: Duration = Duration::from_secs(2);
 
+/// What is said on a handle's connection, and what outlives it.
+pub(crate) trait Talk {
+    /// A connection is there.
+    fn connected(&mut self, again: bool);
+    /// The connection is lost.
+    fn disconnected(&mut self, lost: &Lost);
+    /// An attempt to connect failed.
+    fn failed(&mut self, error: &Error);
+    /// Takes in subscriptions that came and went; true when the handle is to be closed.
+    fn poll_changes(&mut self, cx: &mut Context<'_>) -> bool;
+    /// Runs the connection until it is lost, or `None`, the program closes the handle.
+    fn poll(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<Option<Lost>>;
+}
+
+/// A time at which something that was refused is asked for again.
+#[derive(Default)]
+pub(crate) struct Retry(Option<Pin<Box<Sleep>>>);
+
+impl Retry {
+    pub(crate) fn at(&mut self, when: Option<time::Instant>) {
+        self.0 = when.map(|at| Box::pin(sleep_until(at)));
+    }
+
+    /// Whether it has come; once.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        let due = self.0.as_mut().is_some_and(|sleep| sleep.as_mut().poll(cx).is_ready());
+        if due {
+            self.0 = None;
+        }
+        due
+    }
+}
+
 /// Runs until the handle is closed, by the program or for good by the server. The session comes
 /// from outside, so that its end is told even when the runtime drops this before its first step.
-pub(crate) async fn run(shared: Arc<Shared>, mut session: Session) {
+pub(crate) async fn run(shared: Arc<Shared>, path: &'static str, mut session: impl Talk) {
     let mut backoff = Backoff::new(&shared.options);
     let mut before = false;
     loop {
-        let Some(dialled) = while_serving(&mut session, shared.target.dial(stream::PATH)).await
-        else {
+        let Some(dialled) = while_serving(&mut session, shared.target.dial(path)).await else {
             return;
         };
         let may_retry = match dialled {
@@ -68,7 +99,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut session: Session) {
 
 /// Runs `future` without a connection; subscriptions come and go meanwhile. `None` as soon as the
 /// program closes the handle.
-async fn while_serving<F: Future>(session: &mut Session, future: F) -> Option<F::Output> {
+async fn while_serving<F: Future>(session: &mut impl Talk, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     poll_fn(|cx| match session.poll_changes(cx) {
         true => Poll::Ready(None),

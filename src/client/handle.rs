@@ -11,16 +11,19 @@ use super::host::Host;
 use super::http::Http;
 use super::inbox::Inbox;
 use super::link::Target;
+use super::members::{Members, Wish};
 use super::outgoing::{Outgoing, check, packet};
 use super::promise::Promise;
 use super::runtime::{self, Closable, Runtime};
 use super::session::Session;
 use super::state::lock;
 use super::wake::Wake;
-use super::{Client, ClientCounters, ClientOptions, ClientState, History, PublishVia, role};
+use super::{
+    Client, ClientCounters, ClientOptions, ClientState, History, Presence, PublishVia, role,
+};
 use crate::hub::{BatchMessage, ChannelConfig, PublishOptions, Range, Report, Reports};
-use crate::wire::stream::{Op, Publication};
-use crate::wire::{MessageKind, Position};
+use crate::wire::stream::{self, Op, Publication};
+use crate::wire::{MessageKind, Position, members};
 use crate::{Error, ErrorKind, Result, fork};
 
 /// What a handle's users and its connection's task share.
@@ -39,6 +42,8 @@ pub(crate) struct Shared {
     pub(super) inboxes: Mutex<Vec<Weak<Inbox>>>,
     /// The connections of subscriptions that have one of their own; see the room `subscribe`.
     pub(super) asides: Mutex<Vec<Weak<Shared>>>,
+    /// The connection of subscriptions that only one with a name can have.
+    pub(super) member: Mutex<Option<Arc<Shared>>>,
     /// This is such a connection: it ends with its subscription.
     pub(super) is_aside: bool,
     /// One for the handle and its asides.
@@ -59,12 +64,24 @@ pub(super) struct Outbox {
     pub(super) leaving: VecDeque<Arc<Inbox>>,
 }
 
+/// What a connection is to its handle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// The handle's own.
+    Handle,
+    /// That of one subscription.
+    Aside,
+    /// That of all subscriptions that only a connection with a name can have.
+    Member,
+}
+
 /// A subscription that wants to become live.
 pub(crate) struct Join {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) promise: Arc<Promise<Result<()>>>,
     /// What the program has already.
     pub(crate) since: Option<Position>,
+    pub(crate) wish: Wish,
 }
 
 #[derive(Debug)]
@@ -122,7 +139,8 @@ impl Client {
     pub(super) fn start(host: &str, options: ClientOptions) -> Result<Self> {
         let generation = fork::generation();
         let target = Target::new(Host::parse(host)?, &options)?;
-        let shared = Shared::start(target, options, runtime::current()?, Arc::default(), false)?;
+        let shared =
+            Shared::start(target, options, runtime::current()?, Arc::default(), Purpose::Handle)?;
         Ok(Self { owner: Arc::new(Owner { generation, shared: Some(shared) }) })
     }
 
@@ -145,6 +163,9 @@ impl Closable for Shared {
         }
         let asides = std::mem::take(&mut *lock(&self.asides));
         asides.iter().filter_map(Weak::upgrade).for_each(|aside| aside.close());
+        if let Some(member) = lock(&self.member).take() {
+            member.close();
+        }
         self.set_state(ClientState::Closed);
         if let Some(http) = self.http.get() {
             http.close();
@@ -160,7 +181,7 @@ impl Shared {
         options: ClientOptions,
         runtime: Arc<Runtime>,
         tally: Arc<Tally>,
-        is_aside: bool,
+        purpose: Purpose,
     ) -> Result<Arc<Self>> {
         let shared = Arc::new(Self {
             target,
@@ -173,15 +194,24 @@ impl Shared {
             status_changed: Condvar::new(),
             inboxes: Mutex::default(),
             asides: Mutex::default(),
-            is_aside,
+            member: Mutex::default(),
+            is_aside: purpose == Purpose::Aside,
             tally,
             next_id: AtomicU32::new(1),
             http: OnceLock::new(),
         });
         let closable: Arc<dyn Closable> = shared.clone();
         shared.runtime.register(Arc::downgrade(&closable));
-        let session = Session::new(shared.clone());
-        shared.runtime.spawn(connection::run(shared.clone(), session))?;
+        match purpose {
+            Purpose::Member => {
+                let talk = Members::new(shared.clone());
+                shared.runtime.spawn(connection::run(shared.clone(), members::PATH, talk))?;
+            }
+            Purpose::Handle | Purpose::Aside => {
+                let talk = Session::new(shared.clone());
+                shared.runtime.spawn(connection::run(shared.clone(), stream::PATH, talk))?;
+            }
+        }
         Ok(shared)
     }
 
@@ -280,6 +310,15 @@ impl Shared {
 
     pub(super) fn delete_channel(&self, channel: &str) -> Result<()> {
         self.http("delete", channel)?.delete(channel)
+    }
+
+    pub(super) fn presence(
+        &self,
+        channel: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Presence> {
+        self.http("tell who is in", channel)?.presence(channel, after, limit)
     }
 
     pub(super) fn history(&self, channel: &str, range: &Range) -> Result<History> {

@@ -16,7 +16,7 @@ use ureq::{Agent, Timeout};
 
 use super::host::Host;
 use super::transport::{Connect, LateResolver, take_unsent};
-use super::{ClientOptions, History, history, tls};
+use super::{ClientOptions, History, Presence, history, tls};
 use crate::hub::{ChannelConfig, ChannelInfo, Range, Slow};
 use crate::wire::{MessageKind, Position, name, percent};
 use crate::{Error, ErrorKind, Result};
@@ -175,6 +175,19 @@ impl Http {
             let path = format!("/channel/history/{}{query}", segment(channel)?);
             let body = self.fetch(&self.request(Method::GET, &path), MAX_HISTORY, missing)?;
             History::read(body).ok_or_else(|| unexpected("a page of a history"))
+        })
+    }
+
+    /// Who is in a channel with the option `presence`: at most `limit` (1 to 1,000) of those whose
+    /// ids sort behind `after`. `ChannelNotFound`, also for a channel without the option, `Refused`
+    /// for a limit that the server does not take, and the errors of [`super::create_channel`].
+    pub fn presence(&self, channel: &str, after: Option<&str>, limit: usize) -> Result<Presence> {
+        self.about("tell who is in", channel, || {
+            let after = after.map(|id| format!("&after={}", percent::encode(id)));
+            let after = after.unwrap_or_default();
+            let path = format!("/channel/presence/{}?limit={limit}{after}", segment(channel)?);
+            let body = self.fetch(&self.request(Method::GET, &path), MAX_ANSWER, missing)?;
+            Presence::read(&body).ok_or_else(|| unexpected("who is in a channel"))
         })
     }
 

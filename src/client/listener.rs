@@ -234,6 +234,7 @@ impl Listener {
             message_kind,
             position,
             recovered: None,
+            attendee: None,
         };
         // A listener's options never block, so that never gives it back.
         if let Offer::Full(event) = self.inbox.offer(event) {

@@ -29,14 +29,17 @@ mod http;
 mod inbox;
 mod link;
 mod listener;
+mod members;
 mod meta;
 mod oneshot;
 mod options;
 mod outgoing;
 mod packet;
+mod presence;
 mod promise;
 mod queue;
 mod role;
+mod roster;
 mod runtime;
 mod session;
 mod socket;
@@ -59,6 +62,7 @@ pub use host::Host;
 pub use http::Http;
 pub use options::{ClientOptions, OPTIONS, Overflow, PublishVia};
 pub use packet::{PacketClient, PacketClientCounters, PacketHappening, PacketIncoming};
+pub use presence::{Presence, Present};
 pub use socket::{SOCKET_OPTIONS, Socket, SocketCounters, SocketEvent, SocketOptions, SocketState};
 
 use crate::Result;
@@ -72,7 +76,7 @@ pub struct Event {
     pub kind: EventKind,
     /// The channel's name.
     pub channel: Arc<str>,
-    /// The message; for `Closed` and `Error` a UTF-8 text that says why, for `Connected` one that
+    /// The message; for `Join` and `Leave` the connection's id; for `Closed` and `Error` a UTF-8 text that says why, for `Connected` one that
     /// says what was missed, if anything was.
     pub data: Bytes,
     /// Of a message: text or binary. Text otherwise.
@@ -83,6 +87,23 @@ pub struct Event {
     /// Of `Connected`, when the subscription continues from a position, after a reconnection or one
     /// of the program's own: whether nothing was missed since. Otherwise `None`.
     pub recovered: Option<bool>,
+    /// Of `Join` and `Leave`: who.
+    pub attendee: Option<Arc<Attendee>>,
+}
+
+/// Who came to a channel, or went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attendee {
+    /// The connection's id.
+    pub id: Box<str>,
+    /// The user that the server's program bound it to.
+    pub user: Option<Arc<str>>,
+    /// Of a join: the user had no other connection there. Of a leave: none is left. True without a
+    /// user.
+    pub edge: bool,
+    /// When, in ms since the Unix epoch: of one that was there before, when it connected; 0 of one
+    /// that went while the handle was not connected.
+    pub time_ms: u64,
 }
 
 impl Event {
@@ -95,6 +116,7 @@ impl Event {
             message_kind: MessageKind::Text,
             position,
             recovered: None,
+            attendee: None,
         }
     }
 }
@@ -106,6 +128,10 @@ pub enum EventKind {
     Connected,
     /// A message.
     Message,
+    /// Somebody came, or was there when the subscription began.
+    Join,
+    /// Somebody went.
+    Leave,
     /// The last event of a subscription.
     Closed,
     /// The connection was lost or an attempt to restore it failed; it is tried again.
@@ -286,6 +312,38 @@ impl Client {
         delivery: Delivery,
     ) -> Result<Subscription> {
         self.shared()?.subscribe(channel, Some(since), delivery)
+    }
+
+    /// Subscribes to all channels whose names match `pattern`: `*` stands for one segment between
+    /// dots, `>` at the end for one or more. Of channels that exist from now on, of others from
+    /// their first message on; [`Event::channel`] says which one it is. Errors as of
+    /// [`Client::subscribe`], `InvalidName` for what is no pattern, and `Refused` by a server that
+    /// takes none.
+    ///
+    /// The first such subscription, or one of [`Client::subscribe_presence`], gives the handle a
+    /// second connection, which all of them share. After a reconnection a pattern begins at the
+    /// present: `Connected` comes again with [`Event::recovered`] false. A channel that is deleted
+    /// leaves the subscription as it is.
+    pub fn subscribe_pattern(&self, pattern: &str, delivery: Delivery) -> Result<Subscription> {
+        self.shared()?.subscribe_as_member(pattern, members::Wish::Pattern, delivery)
+    }
+
+    /// Subscribes to a channel with the option `presence` like [`Client::subscribe`], and is told
+    /// who is there: behind `Connected` comes a `Join` for each one, this subscription's own
+    /// connection among them, then a `Join` or `Leave` for each who comes or goes, between the
+    /// messages, at its place in the channel's order. For each connection they alternate, also
+    /// across reconnections. In the subscription's queue they are as messages are: with an `overflow`
+    /// other than `block`, a full queue drops them, and counts them.
+    ///
+    /// Errors as of [`Client::subscribe`]; `ChannelNotFound` also for a channel without the option.
+    pub fn subscribe_presence(&self, channel: &str, delivery: Delivery) -> Result<Subscription> {
+        self.shared()?.subscribe_as_member(channel, members::Wish::Presence, delivery)
+    }
+
+    /// Who is in a channel with the option `presence`, over HTTP: at most `limit` (1 to 1,000) of
+    /// those whose ids sort behind `after`. Errors as of [`Http::presence`].
+    pub fn presence(&self, channel: &str, after: Option<&str>, limit: usize) -> Result<Presence> {
+        self.shared()?.presence(channel, after, limit)
     }
 
     /// The newest failure of the handle's background work, if there was one.

@@ -45,7 +45,7 @@ pub(crate) enum Class {
 impl Item for Event {
     fn class(&self) -> Class {
         match self.kind {
-            EventKind::Message => Class::Message,
+            EventKind::Message | EventKind::Join | EventKind::Leave => Class::Message,
             EventKind::Error => Class::Error,
             EventKind::Connected | EventKind::Closed => Class::Notice,
         }
@@ -373,6 +373,7 @@ mod tests {
             message_kind: MessageKind::Text,
             position: Position::default(),
             recovered: None,
+            attendee: None,
         }
     }
 

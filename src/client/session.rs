@@ -4,15 +4,15 @@
 //! numbers for them and the open requests do not.
 
 use std::collections::{HashMap, VecDeque};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use slab::Slab;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
+use super::connection::{Retry, Talk};
 use super::handle::{Join, Shared};
 use super::host::Host;
 use super::inbox::Inbox;
@@ -45,7 +45,7 @@ pub(crate) struct Session {
     /// Messages whose subscription is full and blocks the connection: nothing is read meanwhile.
     stalled: VecDeque<(Arc<Inbox>, Event)>,
     connected: bool,
-    retry: Option<Pin<Box<Sleep>>>,
+    retry: Retry,
     /// Why the session ends.
     error: Option<Error>,
 }
@@ -66,31 +66,15 @@ impl Open {
 }
 
 /// An error as a subscription's users read it.
-fn about(host: &Host, channel: &str, error: &Error) -> String {
+pub(super) fn about(host: &Host, channel: &str, error: &Error) -> String {
     format!("channel '{}' on {host}: {error}", channel.escape_debug())
 }
 
 type Step = std::result::Result<bool, Lost>;
 
-impl Session {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self {
-            shared,
-            topics: Slab::new(),
-            names: HashMap::new(),
-            numbers: HashMap::new(),
-            open: HashMap::new(),
-            prune_at: 1024,
-            control: VecDeque::new(),
-            stalled: VecDeque::new(),
-            connected: false,
-            retry: None,
-            error: None,
-        }
-    }
-
+impl Talk for Session {
     /// A connection is there: asks for every topic.
-    pub(crate) fn connected(&mut self, again: bool) {
+    fn connected(&mut self, again: bool) {
         self.connected = true;
         self.error = None;
         let keys: Vec<_> = self.topics.iter().map(|(key, _)| key).collect();
@@ -102,12 +86,12 @@ impl Session {
     }
 
     /// The connection is lost: what was on its way may or may not have arrived.
-    pub(crate) fn disconnected(&mut self, lost: &Lost) {
+    fn disconnected(&mut self, lost: &Lost) {
         let error = &lost.error.clone().context("lost the connection");
         self.connected = false;
         self.numbers.clear();
         self.control.clear();
-        self.retry = None;
+        self.retry.at(None);
         for (inbox, event) in self.stalled.drain(..) {
             inbox.force(event);
         }
@@ -147,7 +131,7 @@ impl Session {
     }
 
     /// An attempt to connect failed, or the connection did.
-    pub(crate) fn failed(&mut self, error: &Error) {
+    fn failed(&mut self, error: &Error) {
         self.shared.failed(error);
         for (_, topic) in &self.topics {
             let text = about(&self.shared.target.host, &topic.name, error);
@@ -159,7 +143,7 @@ impl Session {
     }
 
     /// Takes in subscriptions that came and went; true when the handle is to be closed.
-    pub(crate) fn poll_changes(&mut self, cx: &mut Context<'_>) -> bool {
+    fn poll_changes(&mut self, cx: &mut Context<'_>) -> bool {
         if self.shared.wake.poll(cx) {
             self.take_changes();
         }
@@ -167,13 +151,15 @@ impl Session {
     }
 
     /// Runs the connection until it is lost, or `None`, the program closes the handle.
-    pub(crate) fn poll(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<Option<Lost>> {
+    fn poll(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<Option<Lost>> {
         let mut budget = BUDGET;
         loop {
             if self.poll_changes(cx) {
                 return Poll::Ready(None);
             }
-            self.poll_retry(cx);
+            if self.retry.poll(cx) {
+                self.ask_again();
+            }
             // Writing first: an answer that a callback gave leaves before more is read.
             let progress = self
                 .poll_write(link, cx)
@@ -187,6 +173,24 @@ impl Session {
                 }
                 Ok(true) => {}
             }
+        }
+    }
+}
+
+impl Session {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            topics: Slab::new(),
+            names: HashMap::new(),
+            numbers: HashMap::new(),
+            open: HashMap::new(),
+            prune_at: 1024,
+            control: VecDeque::new(),
+            stalled: VecDeque::new(),
+            connected: false,
+            retry: Retry::default(),
+            error: None,
         }
     }
 
@@ -290,6 +294,7 @@ impl Session {
             message_kind: kind,
             position,
             recovered: None,
+            attendee: None,
         };
         for inbox in &topic.members {
             if let Offer::Full(event) = inbox.offer(event.clone()) {
@@ -464,28 +469,20 @@ impl Session {
     }
 
     fn arm_retry(&mut self) {
-        let next = self.topics.iter().filter_map(|(_, topic)| topic.retry_at).min();
-        self.retry = next.map(|at| Box::pin(sleep_until(at)));
+        self.retry.at(self.topics.iter().filter_map(|(_, topic)| topic.retry_at).min());
     }
 
-    fn poll_retry(&mut self, cx: &mut Context<'_>) {
-        while let Some(retry) = &mut self.retry
-            && retry.as_mut().poll(cx).is_ready()
-        {
-            let now = Instant::now();
-            let due: Vec<_> = self
-                .topics
-                .iter()
-                .filter(|(_, topic)| topic.retry_at.is_some_and(|at| at <= now))
-                .map(|(key, _)| key)
-                .collect();
-            due.into_iter().for_each(|key| self.ask(key));
-            self.arm_retry();
-        }
+    fn ask_again(&mut self) {
+        let now = Instant::now();
+        let due = |topic: &Topic| topic.retry_at.is_some_and(|at| at <= now);
+        let due: Vec<_> =
+            self.topics.iter().filter(|(_, topic)| due(topic)).map(|(key, _)| key).collect();
+        due.into_iter().for_each(|key| self.ask(key));
+        self.arm_retry();
     }
 }
 
-fn refusal(reply: &Reply<'_>) -> Error {
+pub(super) fn refusal(reply: &Reply<'_>) -> Error {
     let kind = match reply.status {
         404 => ErrorKind::ChannelNotFound,
         status => http::refused(status),

@@ -7,13 +7,15 @@
 
 use std::sync::{Arc, Weak};
 
-use super::handle::{Join, Shared};
+use super::handle::{Join, Purpose, Shared};
 use super::inbox::{Callback, Inbox};
+use super::members::Wish;
 use super::promise::Promise;
 use super::runtime::Closable;
 use super::state::lock;
-use super::{Delivery, Subscription, role};
+use super::{ClientState, Delivery, Subscription, role};
 use crate::Result;
+use crate::hub::Pattern;
 use crate::wire::{Position, name};
 
 /// Where a new subscription goes.
@@ -34,15 +36,59 @@ impl Shared {
         let subscribed = name::validate(channel)
             .and_then(|()| role::refuse_on_io("subscribe"))
             .and_then(|()| match self.admit(channel, since, delivery) {
-                Admission::Here(inbox, callback) => self.become_live(inbox, callback, since),
+                Admission::Here(inbox, callback) => {
+                    self.become_live(inbox, callback, since, Wish::Messages)
+                }
                 Admission::Aside(delivery) => {
                     let aside = self.aside()?;
                     let (inbox, callback) = aside.inbox(channel, delivery);
                     lock(&aside.inboxes).push(Arc::downgrade(&inbox));
-                    aside.become_live(inbox, callback, since)
+                    aside.become_live(inbox, callback, since, Wish::Messages)
                 }
             });
         subscribed.map_err(|error| self.cannot("subscribe to", channel, error))
+    }
+
+    /// Subscribes to what only a connection with a name can have.
+    pub(super) fn subscribe_as_member(
+        self: &Arc<Self>,
+        text: &str,
+        wish: Wish,
+        delivery: Delivery,
+    ) -> Result<Subscription> {
+        let valid = match wish {
+            Wish::Pattern => Pattern::parse(text).map(drop),
+            _ => name::validate(text),
+        };
+        let subscribed = valid.and_then(|()| role::refuse_on_io("subscribe")).and_then(|()| {
+            let member = self.member()?;
+            let (inbox, callback) = member.inbox(text, delivery);
+            let mut inboxes = lock(&member.inboxes);
+            if inboxes.len() == inboxes.capacity() {
+                inboxes.retain(|inbox| inbox.strong_count() > 0);
+            }
+            inboxes.push(Arc::downgrade(&inbox));
+            drop(inboxes);
+            member.become_live(inbox, callback, None, wish)
+        });
+        subscribed.map_err(|error| self.cannot("subscribe to", text, error))
+    }
+
+    /// The connection with a name, made when it is first asked for, and again when it has ended.
+    fn member(&self) -> Result<Arc<Self>> {
+        let mut member = lock(&self.member);
+        // Under the lock that `close` takes it with: it finds this one, or is seen here.
+        if self.is_closing() {
+            return Err(self.closed());
+        }
+        if let Some(member) = member.as_ref().filter(|one| one.state() != ClientState::Closed) {
+            return Ok(Arc::clone(member));
+        }
+        let (target, options) = (self.target.clone(), self.options.clone());
+        let (runtime, tally) = (self.runtime.clone(), self.tally.clone());
+        let made = Self::start(target, options, runtime, tally, Purpose::Member)?;
+        *member = Some(Arc::clone(&made));
+        Ok(made)
     }
 
     /// Makes `close` know the new subscription, or says that it needs a connection of its own. One
@@ -71,8 +117,9 @@ impl Shared {
         inbox: Arc<Inbox>,
         callback: Option<Callback>,
         since: Option<Position>,
+        wish: Wish,
     ) -> Result<Subscription> {
-        let live = self.join(&inbox, since).and_then(|promise| {
+        let live = self.join(&inbox, since, wish).and_then(|promise| {
             let limit = self.options.request_timeout;
             promise.wait(limit).unwrap_or_else(|| Err(self.late("not live", limit)))
         });
@@ -93,7 +140,8 @@ impl Shared {
     /// A connection for one subscription; see the module's documentation.
     fn aside(&self) -> Result<Arc<Self>> {
         let (target, options) = (self.target.clone(), self.options.clone());
-        let aside = Self::start(target, options, self.runtime.clone(), self.tally.clone(), true)?;
+        let aside =
+            Self::start(target, options, self.runtime.clone(), self.tally.clone(), Purpose::Aside)?;
         let mut asides = lock(&self.asides);
         asides.retain(|aside| aside.strong_count() > 0);
         asides.push(Arc::downgrade(&aside));
@@ -109,6 +157,7 @@ impl Shared {
         &self,
         inbox: &Arc<Inbox>,
         since: Option<Position>,
+        wish: Wish,
     ) -> Result<Arc<Promise<Result<()>>>> {
         let promise = Arc::new(Promise::new());
         let mut outbox = lock(&self.outbox);
@@ -117,7 +166,12 @@ impl Shared {
             drop(outbox);
             return Err(self.closed());
         }
-        outbox.joins.push_back(Join { inbox: inbox.clone(), promise: promise.clone(), since });
+        outbox.joins.push_back(Join {
+            inbox: inbox.clone(),
+            promise: promise.clone(),
+            since,
+            wish,
+        });
         drop(outbox);
         self.wake.wake();
         Ok(promise)

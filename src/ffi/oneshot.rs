@@ -32,6 +32,7 @@ use std::ffi::{c_char, c_void};
 use super::callback::UserData;
 use super::error::Failure;
 use super::guard::{guard, text};
+use super::presence::{QY_EVENT_JOIN, QY_EVENT_LEAVE};
 use super::status::*;
 use crate::client::{self, Delivery, Event, EventKind};
 
@@ -57,6 +58,8 @@ pub(super) fn event_code(kind: EventKind) -> i32 {
     match kind {
         EventKind::Connected => QY_EVENT_CONNECTED,
         EventKind::Message => QY_EVENT_MESSAGE,
+        EventKind::Join => QY_EVENT_JOIN,
+        EventKind::Leave => QY_EVENT_LEAVE,
         EventKind::Closed => QY_EVENT_CLOSED,
         EventKind::Error => QY_EVENT_ERROR,
     }

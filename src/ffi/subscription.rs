@@ -67,6 +67,13 @@ pub struct qy_subscription {
     subscription: Subscription,
 }
 
+impl qy_subscription {
+    /// A handle for the caller.
+    pub(super) fn hand_out(subscription: Subscription) -> *mut Self {
+        Box::into_raw(Box::new(Self { head: Head::new(), subscription }))
+    }
+}
+
 /// One event of a subscription.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -81,7 +88,7 @@ pub struct qy_event {
     pub channel: *const c_char,
     /// Its length in bytes.
     pub channel_len: usize,
-    /// The message, or for QY_EVENT_CLOSED and QY_EVENT_ERROR a text that says why, and for
+    /// The message, or for QY_EVENT_JOIN and QY_EVENT_LEAVE the connection's id, or for QY_EVENT_CLOSED and QY_EVENT_ERROR a text that says why, and for
     /// QY_EVENT_CONNECTED one that says what was missed, if anything was. Not NUL-terminated, never
     /// NULL.
     pub data: *const c_void,
@@ -97,6 +104,17 @@ pub struct qy_event {
     /// meanwhile follows; 0 when some of it is lost, and `offset` tells where it goes on. Otherwise
     /// -1.
     pub recovered: i32,
+    /// Of QY_EVENT_JOIN and QY_EVENT_LEAVE: 1 when the user has no other connection there, and
+    /// without a user; 0 otherwise.
+    pub edge: i32,
+    /// Of QY_EVENT_JOIN and QY_EVENT_LEAVE: the user that the connection is bound to, UTF-8, not
+    /// NUL-terminated. NULL without one, and for other events.
+    pub user: *const c_char,
+    /// Its length in bytes.
+    pub user_len: usize,
+    /// Of QY_EVENT_JOIN and QY_EVENT_LEAVE: when, in ms since the Unix epoch. Of one that was there
+    /// before, when it connected; 0 of one that went while the client was not connected.
+    pub time_ms: u64,
 }
 
 /// Receives one event; it is valid until the call returns.
@@ -120,6 +138,8 @@ impl Handle for qy_subscription {
 impl qy_event {
     /// What C sees of `event`, valid while that lives.
     fn view(event: &Event) -> Self {
+        let attendee = event.attendee.as_deref();
+        let user = attendee.and_then(|attendee| attendee.user.as_deref());
         Self {
             struct_size: size_of::<Self>(),
             event: event_code(event.kind),
@@ -131,6 +151,10 @@ impl qy_event {
             epoch: event.position.epoch,
             offset: event.position.offset,
             recovered: event.recovered.map_or(-1, i32::from),
+            edge: attendee.map_or(0, |attendee| i32::from(attendee.edge)),
+            user: user.map_or(ptr::null(), |user| user.as_ptr().cast()),
+            user_len: user.map_or(0, str::len),
+            time_ms: attendee.map_or(0, |attendee| attendee.time_ms),
         }
     }
 }
@@ -175,7 +199,7 @@ pub unsafe extern "C" fn qy_client_subscribe(
                 let (out, channel) = (output(out, "out")?, text(channel, "channel")?);
                 let delivery = self::delivery(delivery, callback, user_data)?;
                 let subscription = client.client.subscribe(channel, delivery)?;
-                *out = Box::into_raw(Box::new(qy_subscription { head: Head::new(), subscription }));
+                *out = qy_subscription::hand_out(subscription);
                 Ok(())
             })
         }
@@ -216,14 +240,14 @@ pub unsafe extern "C" fn qy_client_subscribe_since(
                 let since = structs::read(since, "since")?.into();
                 let delivery = self::delivery(delivery, callback, user_data)?;
                 let subscription = client.client.subscribe_since(channel, since, delivery)?;
-                *out = Box::into_raw(Box::new(qy_subscription { head: Head::new(), subscription }));
+                *out = qy_subscription::hand_out(subscription);
                 Ok(())
             })
         }
     })
 }
 
-fn delivery(
+pub(super) fn delivery(
     delivery: i32,
     callback: qy_event_callback,
     user_data: UserData,

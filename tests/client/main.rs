@@ -7,6 +7,7 @@ mod errors;
 mod events;
 mod handle;
 mod listener;
+mod members;
 mod oneshot;
 mod packet;
 mod peer;

@@ -45,6 +45,7 @@ impl Follower {
                     self.reconnections.fetch_add(1, Ordering::Release);
                 }
             }
+            EventKind::Join | EventKind::Leave => panic!("nobody asked for it"),
             EventKind::Error | EventKind::Closed => {}
         }
     }

@@ -243,7 +243,7 @@ fn a_watcher_is_told_who_is_there_and_who_comes_and_goes_whatever_they_speak() {
 
 #[test]
 fn one_that_falls_silent_leaves_within_ping_and_pong_wait() {
-    let options = [("ping_interval_ms", "300"), ("pong_wait_ms", "200"), ROOMS];
+    let options = [("ping_interval_ms", "300"), ("pong_wait_ms", "1000"), ROOMS];
     let server = server(&options);
     let mut silent = Member::connect(&server);
     silent.plain("room.a", Op::Subscribe);

@@ -174,6 +174,8 @@ impl Args {
                 EventKind::Error => {
                     log::warn!("'{}': {}", event.channel, String::from_utf8_lossy(&event.data));
                 }
+                // Nobody asked who is there.
+                EventKind::Join | EventKind::Leave => {}
                 EventKind::Closed => {
                     let reason = String::from_utf8_lossy(&event.data);
                     let text = format!("channel '{}' closed: {reason}", event.channel);
