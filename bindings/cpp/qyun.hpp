@@ -361,6 +361,7 @@ struct history_range {
   bool backward = false;
 };
 class history;
+struct presence;
 
 struct publish_options;
 struct publish_result;
@@ -608,6 +609,13 @@ class server {
                                     const history_range& range = {}) const noexcept;
   outcome<qyun::history> history(std::string_view channel, const history_range& range = {}) const;
 
+  /// Who is in a channel with the option `presence`: at most `limit` (1 to 1,000; 0 is 100) of those
+  /// whose ids sort behind `after`.
+  result<qyun::presence> try_presence(std::string_view channel, std::string_view after = {},
+                                      std::uint32_t limit = 0) const noexcept;
+  outcome<qyun::presence> presence(std::string_view channel, std::string_view after = {},
+                                   std::uint32_t limit = 0) const;
+
   result<qy_server_counters> try_counters() const noexcept {
     qy_server_counters totals{};
     totals.struct_size = sizeof totals;
@@ -654,6 +662,8 @@ enum class event_type : std::int32_t {
   message = QY_EVENT_MESSAGE,
   closed = QY_EVENT_CLOSED,  ///< the last event; data() says why
   error = QY_EVENT_ERROR,    ///< the connection was lost and is tried again; data() says why
+  join = QY_EVENT_JOIN,      ///< somebody came, or was there; data() is the connection's id
+  leave = QY_EVENT_LEAVE,    ///< somebody went; data() is the connection's id
 };
 
 /// A view of what a subscription tells; it lasts as long as the callback runs or its batch lives.
@@ -676,8 +686,24 @@ class event {
     if (raw_->struct_size < end || raw_->recovered < 0) return std::nullopt;
     return raw_->recovered != 0;
   }
+  /// Of event_type::join and leave: the user that the connection is bound to, if it is.
+  std::optional<std::string_view> user() const noexcept {
+    if (!tells_who() || !raw_->user) return std::nullopt;
+    return std::string_view(raw_->user, raw_->user_len);
+  }
+  /// Of event_type::join and leave: whether the user has no other connection there; true without a
+  /// user.
+  bool edge() const noexcept { return tells_who() && raw_->edge != 0; }
+  /// Of event_type::join and leave: when, since the Unix epoch; of one that was there before, when it
+  /// connected; 0 of one that went while the client was not connected.
+  std::chrono::milliseconds time() const noexcept {
+    return std::chrono::milliseconds(tells_who() ? raw_->time_ms : 0);
+  }
 
  private:
+  bool tells_who() const noexcept {
+    return raw_->struct_size >= offsetof(qy_event, time_ms) + sizeof raw_->time_ms;
+  }
   const qy_event* raw_;
 };
 
@@ -982,6 +1008,13 @@ class client {
                                     const history_range& range = {}) const noexcept;
   outcome<qyun::history> history(std::string_view channel, const history_range& range = {}) const;
 
+  /// Who is in a channel with the option `presence`, over HTTP: at most `limit` (1 to 1,000; 0 is
+  /// 100) of those whose ids sort behind `after`.
+  result<qyun::presence> try_presence(std::string_view channel, std::string_view after = {},
+                                      std::uint32_t limit = 0) const noexcept;
+  outcome<qyun::presence> presence(std::string_view channel, std::string_view after = {},
+                                   std::uint32_t limit = 0) const;
+
   /// Subscribes and returns once it is live; take events with recv(), recv_many() or fd().
   result<subscription> try_subscribe(std::string_view channel) const noexcept {
     return subscribe_with(channel, delivery::thread, nullptr, nullptr, nullptr);
@@ -1035,6 +1068,60 @@ class client {
     return detail::take(try_subscribe_since(channel, since, std::move(fn), where));
   }
 
+  /// Subscribes to all channels that a pattern matches (`news.*`, `news.>`), also those that are
+  /// created later; event::channel() says which one.
+  result<subscription> try_subscribe_pattern(std::string_view pattern) const noexcept {
+    return subscribe_as(qy_client_subscribe_pattern, pattern, delivery::thread, nullptr, nullptr,
+                        nullptr);
+  }
+  outcome<subscription> subscribe_pattern(std::string_view pattern) const {
+    return detail::take(try_subscribe_pattern(pattern));
+  }
+  template <class Fn>
+  result<subscription> try_subscribe_pattern(std::string_view pattern, Fn fn,
+                                            delivery where = delivery::thread) const noexcept {
+    static_assert(std::is_invocable_v<Fn&, const event&>,
+                  "the callback takes one const qyun::event&");
+    using box = detail::callable<Fn>;
+    const auto call = [](const qy_event* raw, void* self) {
+      detail::guarded([&] { static_cast<box*>(self)->fn(event(*raw)); });
+    };
+    return subscribe_as(qy_client_subscribe_pattern, pattern, where, call, new box{std::move(fn)},
+                        &box::drop);
+  }
+  template <class Fn>
+  outcome<subscription> subscribe_pattern(std::string_view pattern, Fn fn,
+                                         delivery where = delivery::thread) const {
+    return detail::take(try_subscribe_pattern(pattern, std::move(fn), where));
+  }
+
+  /// Subscribes to a channel with the option `presence`, and is told who is there, who comes and who
+  /// goes, between the messages: event_type::join and leave.
+  result<subscription> try_subscribe_presence(std::string_view channel) const noexcept {
+    return subscribe_as(qy_client_subscribe_presence, channel, delivery::thread, nullptr, nullptr,
+                        nullptr);
+  }
+  outcome<subscription> subscribe_presence(std::string_view channel) const {
+    return detail::take(try_subscribe_presence(channel));
+  }
+  template <class Fn>
+  result<subscription> try_subscribe_presence(std::string_view channel, Fn fn,
+                                            delivery where = delivery::thread) const noexcept {
+    static_assert(std::is_invocable_v<Fn&, const event&>,
+                  "the callback takes one const qyun::event&");
+    using box = detail::callable<Fn>;
+    const auto call = [](const qy_event* raw, void* self) {
+      detail::guarded([&] { static_cast<box*>(self)->fn(event(*raw)); });
+    };
+    return subscribe_as(qy_client_subscribe_presence, channel, where, call, new box{std::move(fn)},
+                        &box::drop);
+  }
+  template <class Fn>
+  outcome<subscription> subscribe_presence(std::string_view channel, Fn fn,
+                                         delivery where = delivery::thread) const {
+    return detail::take(try_subscribe_presence(channel, std::move(fn), where));
+  }
+
   /// Closes it and its subscriptions; never waits; from anywhere, and again.
   result<void> try_close() const noexcept { return status::of(qy_client_close(get())); }
   outcome<void> close() const { return detail::take(try_close()); }
@@ -1064,6 +1151,24 @@ class client {
   }
 
   // From the call of the C function on, `data` belongs to the library, which drops it once.
+  template <class Subscribe>
+  result<subscription> subscribe_as(Subscribe begin, std::string_view what, delivery where,
+                                    qy_event_callback call, void* data,
+                                    qy_drop_callback drop) const noexcept {
+    const detail::c_string text(what);
+    if (!text.whole()) {
+      if (drop) drop(data);
+      return text.refusal(QY_ERR_INVALID_NAME, "name");
+    }
+    subscription made(call != nullptr);
+    qy_subscription* raw = nullptr;
+    const auto how = static_cast<std::int32_t>(where);
+    const qy_status code = begin(get(), text.get(), how, call, data, drop, &raw);
+    made.handle_.reset(raw);
+    if (code != QY_OK) return status::of(code);
+    return made;
+  }
+
   result<subscription> subscribe_with(std::string_view channel, delivery where,
                                       qy_event_callback call, void* data, qy_drop_callback drop,
                                       const position* since = nullptr) const noexcept {
@@ -1171,6 +1276,7 @@ inline outcome<void> stop_listening(std::string_view host, std::string_view chan
 }  // namespace qyun
 
 #include "qyun_history.hpp"
+#include "qyun_presence.hpp"
 #include "qyun_host.hpp"
 #include "qyun_packet.hpp"
 #include "qyun_packet_client.hpp"

@@ -115,6 +115,7 @@ static inline qy_server *server_on(const char *listen) {
   CHECK_OK(qy_options_new(QY_OPTIONS_SERVER, &options));
   CHECK_OK(qy_options_set(options, "listen", listen));
   CHECK_OK(qy_options_set_int(options, "shards", 1));
+  CHECK_OK(qy_options_set(options, "namespaces", "there: presence=true, auto_create=true"));
   CHECK_OK(qy_server_start(options, &server));
   CHECK(server != NULL);
   qy_options_free(options);

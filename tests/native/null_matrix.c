@@ -34,6 +34,8 @@ static qy_batch *batch;
 static qy_publish_result published;
 static qy_history *page;
 static qy_history_info page_info;
+static qy_presence *there;
+static qy_presence_info there_info;
 static qy_socket *new_socket;
 static qy_socket_batch *socket_batch;
 static qy_socket_counters socket_counters;
@@ -73,6 +75,8 @@ static void dirty_all(void) {
   dirty(&published, sizeof published);
   page = (qy_history *)&at;
   dirty(&page_info, sizeof page_info);
+  there = (qy_presence *)&at;
+  dirty(&there_info, sizeof there_info);
   new_socket = (qy_socket *)&at;
   socket_batch = (qy_socket_batch *)&at;
   dirty(&socket_counters, sizeof socket_counters);
@@ -480,6 +484,57 @@ static void subscriptions(void) {
   CHECK_STATUS(qy_client_subscribe_since(client, "test", &since, 0, NULL, NULL, NULL, &new_sub),
                QY_ERR_INVALID_ARGUMENT);
 
+  drops = 0;
+  REFUSED(qy_client_subscribe_pattern, client, NULL, "test.*", 0, on_event, buf, on_drop, &new_sub);
+  CHECK(new_sub == NULL && drops == 1);
+  REFUSED(qy_client_subscribe_pattern, pattern, client, NULL, 0, on_event, buf, on_drop, &new_sub);
+  REFUSED(qy_client_subscribe_pattern, out, client, "test.*", 0, on_event, buf, on_drop, NULL);
+  CHECK(drops == 3);
+  ALLOWED(qy_client_subscribe_pattern, callback, QY_OK, client, "test.*", 0, NULL, buf, on_drop, &new_sub);
+  CHECK(drops == 4);
+  qy_subscription_free(new_sub);
+  ALLOWED(qy_client_subscribe_pattern, user_data, QY_OK, client, "test.*", 0, on_event, NULL, on_drop, &new_sub);
+  CHECK_OK(qy_subscription_close_wait(new_sub, PATIENCE_MS));
+  CHECK(drops == 5);
+  qy_subscription_free(new_sub);
+  ALLOWED(qy_client_subscribe_pattern, drop, QY_OK, client, "test.*", 0, on_event, buf, NULL, &new_sub);
+  qy_subscription_free(new_sub);
+
+  drops = 0;
+  REFUSED(qy_client_subscribe_presence, client, NULL, "there", 0, on_event, buf, on_drop, &new_sub);
+  CHECK(new_sub == NULL && drops == 1);
+  REFUSED(qy_client_subscribe_presence, channel, client, NULL, 0, on_event, buf, on_drop, &new_sub);
+  REFUSED(qy_client_subscribe_presence, out, client, "there", 0, on_event, buf, on_drop, NULL);
+  CHECK(drops == 3);
+  ALLOWED(qy_client_subscribe_presence, callback, QY_OK, client, "there", 0, NULL, buf, on_drop, &new_sub);
+  CHECK(drops == 4);
+  qy_subscription_free(new_sub);
+  ALLOWED(qy_client_subscribe_presence, user_data, QY_OK, client, "there", 0, on_event, NULL, on_drop, &new_sub);
+  CHECK_OK(qy_subscription_close_wait(new_sub, PATIENCE_MS));
+  CHECK(drops == 5);
+  qy_subscription_free(new_sub);
+  ALLOWED(qy_client_subscribe_presence, drop, QY_OK, client, "there", 0, on_event, buf, NULL, &new_sub);
+  qy_subscription_free(new_sub);
+
+  REFUSED(qy_client_presence, client, NULL, "there", "a", 0, &there);
+  CHECK(there == NULL);
+  REFUSED(qy_client_presence, channel, client, NULL, "a", 0, &there);
+  REFUSED(qy_client_presence, out, client, "there", "a", 0, NULL);
+  ALLOWED(qy_client_presence, after, QY_OK, client, "there", NULL, 0, &there);
+  qy_presence_free(there);
+  REFUSED(qy_server_presence, server, NULL, "there", "a", 0, &there);
+  CHECK(there == NULL);
+  REFUSED(qy_server_presence, channel, server, NULL, "a", 0, &there);
+  REFUSED(qy_server_presence, out, server, "there", "a", 0, NULL);
+  ALLOWED(qy_server_presence, after, QY_OK, server, "there", NULL, 0, &there);
+  qy_presence *who = there;
+  REFUSED(qy_presence_info_get, presence, NULL, &there_info);
+  REFUSED(qy_presence_info_get, out, who, NULL);
+  qy_presence_free(who);
+  HARMLESS(qy_presence_count, presence, qy_presence_count(NULL));
+  HARMLESS(qy_presence_members, presence, qy_presence_members(NULL));
+  HARMLESS(qy_presence_free, presence, qy_presence_free(NULL));
+
   REFUSED(qy_client_history, client, NULL, "test", NULL, &page);
   CHECK(page == NULL);
   REFUSED(qy_client_history, channel, client, NULL, NULL, &page);
@@ -831,7 +886,8 @@ static void connections_and_users(void) {
   REFUSED(qy_server_count_connections, server, NULL, NULL, &dropped);
   CHECK(dropped == 0);
   ALLOWED(qy_server_count_connections, filter, QY_OK, server, NULL, &dropped);
-  CHECK(dropped == 1);
+  /* The endpoint's, and the one of the client that has patterns. */
+  CHECK(dropped == 2);
   REFUSED(qy_server_count_connections, out, server, &filter, NULL);
   REFUSED(qy_server_send_to, server, NULL, "id", QY_TEXT, "x", 1);
   REFUSED(qy_server_send_to, id, server, NULL, QY_TEXT, "x", 1);
@@ -845,7 +901,7 @@ static void connections_and_users(void) {
   CHECK(dropped == 0);
   REFUSED(qy_server_broadcast, data, server, "/h", QY_TEXT, NULL, 1, &dropped);
   ALLOWED(qy_server_broadcast, path, QY_OK, server, NULL, QY_TEXT, "x", 1, &dropped);
-  CHECK(dropped == 1);
+  CHECK(dropped == 2);
   ALLOWED(qy_server_broadcast, out, QY_OK, server, "/h", QY_TEXT, "x", 1, NULL);
   REFUSED(qy_server_send_where, server, NULL, NULL, anybody, NULL, QY_TEXT, "x", 1, &dropped);
   CHECK(dropped == 0);
@@ -992,6 +1048,7 @@ int main(void) {
   CHECK_OK(qy_socket_open(url, NULL, QY_DELIVER_THREAD, NULL, NULL, NULL, &sock));
   client = client_new(host);
   sub = pull(client, "test");
+  CHECK_OK(qy_server_create_channel(server, "there"));
   CHECK_OK(qy_options_new(QY_OPTIONS_SERVER, &options));
 
   /* The default address, for the case that starts a server with NULL for its options. */

@@ -80,7 +80,7 @@ static void servers(void) {
   CHECK_OK(qy_server_publish(server, "more", QY_TEXT, "x", 1, NULL));
   visits = 0;
   CHECK_OK(qy_server_list_channels(server, visit, NULL));
-  CHECK(visits == 3);
+  CHECK(visits == 4);
   counters.struct_size = sizeof counters;
   CHECK_OK(qy_server_counters_get(server, &counters));
   CHECK_OK(qy_server_delete_channel(server, "more"));
@@ -149,6 +149,21 @@ static void clients(struct call *call) {
   CHECK_STATUS(qy_client_subscribe_since(other, "other", &since, QY_DELIVER_THREAD, NULL, NULL, NULL,
                                          &later), waiting);
   qy_subscription_free(later);
+  qy_subscription *wild = NULL, *watch = NULL;
+  CHECK_STATUS(qy_client_subscribe_pattern(other, "other.*", QY_DELIVER_THREAD, NULL, NULL, NULL,
+                                           &wild), waiting);
+  CHECK_STATUS(qy_client_subscribe_presence(other, "there", QY_DELIVER_THREAD, NULL, NULL, NULL,
+                                            &watch), waiting);
+  qy_presence *there = NULL;
+  qy_presence_info there_info = {.struct_size = sizeof there_info};
+  CHECK_OK(qy_client_presence(client, "there", NULL, 0, &there));
+  qy_presence_free(there);
+  CHECK_OK(qy_server_presence(server, "there", NULL, 0, &there));
+  CHECK_OK(qy_presence_info_get(there, &there_info));
+  CHECK((qy_presence_count(there) == 0) == (qy_presence_members(there) == NULL));
+  qy_presence_free(there);
+  qy_subscription_free(watch);
+  qy_subscription_free(wild);
   qy_history *page = NULL;
   qy_history_info page_info = {.struct_size = sizeof page_info};
   CHECK_OK(qy_client_history(client, "other", NULL, &page));
@@ -418,6 +433,7 @@ int main(void) {
   server = server_new(host);
   client = client_new(host);
   CHECK_OK(qy_server_create_channel(server, "other"));
+  CHECK_OK(qy_server_create_channel(server, "there"));
   in_a_callback(QY_DELIVER_THREAD);
   in_a_callback(QY_DELIVER_INLINE);
   in_a_packet_handler(QY_DELIVER_THREAD);

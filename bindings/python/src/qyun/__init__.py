@@ -49,6 +49,7 @@ from ._errors import (
 from ._client import Client
 from ._connection import Connection
 from ._history import History, Publication
+from ._presence import Presence, Present
 from ._host import Endpoint, Upgrade
 from ._handle import Payload, milliseconds
 from ._listener import Listener
@@ -92,6 +93,7 @@ from ._server import Server
 from ._socket import Data, Disconnection, Socket, SocketCounters, SocketState
 from ._subscription import Subscription
 from ._types import (
+    Attendee,
     ChannelInfo,
     ClientCounters,
     ClientState,
@@ -110,6 +112,7 @@ from ._types import (
 __all__ = [
     "AbiMismatch",
     "AddressInUse",
+    "Attendee",
     "ChannelExists",
     "ChannelInfo",
     "ChannelNotFound",
@@ -162,6 +165,8 @@ __all__ = [
     "Payload",
     "Position",
     "ProtocolError",
+    "Presence",
+    "Present",
     "Publication",
     "Published",
     "QueueFull",

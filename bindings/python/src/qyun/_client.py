@@ -8,7 +8,7 @@ import functools
 from types import TracebackType
 from typing import Callable, Iterable
 
-from . import _callbacks, _history, _native, _publish
+from . import _callbacks, _history, _native, _presence, _publish
 from ._errors import Error, InvalidArgument, InvalidName, InvalidUrl
 from ._events import MessageCallback, NoticeCallback, deliver
 from ._history import History
@@ -26,6 +26,7 @@ from ._native import (
     name_of,
 )
 from ._options import OptionValue, built
+from ._presence import Presence
 from ._publish import Outgoing, Published
 from ._subscription import Subscription, ignore
 from ._types import ClientCounters, ClientState, Position
@@ -181,8 +182,62 @@ class Client:
         tells whether everything that was missed follows. With `since`, the position of the last
         message that the program has, it begins behind that.
         """
+        return self._subscribe(_subscribing(since), channel, callback, on_notice, inline)
+
+    def subscribe_pattern(
+        self,
+        pattern: str,
+        callback: MessageCallback | None = None,
+        *,
+        on_notice: NoticeCallback | None = None,
+        inline: bool = False,
+    ) -> Subscription:
+        """Subscribes to all channels that `pattern` matches, like :meth:`subscribe`.
+
+        ``*`` stands for one segment between dots, ``>`` at the end for one or more; channels that
+        are created later are among them. :attr:`Message.channel` says which one it is. After a
+        reconnection it begins at the present.
+        """
+        return self._subscribe(
+            lib.qy_client_subscribe_pattern, pattern, callback, on_notice, inline, pattern=True
+        )
+
+    def subscribe_presence(
+        self,
+        channel: str,
+        on_notice: NoticeCallback,
+        callback: MessageCallback | None = None,
+        *,
+        inline: bool = False,
+    ) -> Subscription:
+        """Subscribes to a channel with the option ``presence``, like :meth:`subscribe`.
+
+        `on_notice` hears, in order with the messages, who is there (this client among them) and
+        then who comes and goes: notices of the types JOIN and LEAVE, with an :class:`Attendee`.
+        """
+        return self._subscribe(
+            lib.qy_client_subscribe_presence, channel, callback, on_notice, inline
+        )
+
+    def presence(
+        self, channel: str, *, after: str | None = None, limit: int = 100
+    ) -> Presence:
+        """Who is in a channel with the option ``presence``, over HTTP.
+
+        At most `limit` (up to 1,000) of those whose ids sort behind `after`.
+        """
+        return _presence.read(lib.qy_client_presence, self._handle, channel, after, limit)
+
+    def _subscribe(
+        self,
+        subscribe: Callable[..., int],
+        channel: str,
+        callback: MessageCallback | None,
+        on_notice: NoticeCallback | None,
+        inline: bool,
+        pattern: bool = False,
+    ) -> Subscription:
         name = name_of(channel, "name", InvalidName)
-        subscribe = _subscribing(since)
         hear = on_notice if on_notice is not None else ignore
         handle = ctypes.c_void_p()
         if callback is None:
@@ -192,9 +247,14 @@ class Client:
                     _NO_DROP_CALLBACK, ctypes.byref(handle),
                 )
             )
-            return Subscription(self, handle, channel, hear, called=False)
+            return Subscription(self, handle, channel, hear, called=False, pattern=pattern)
         number = _callbacks.register(
-            functools.partial(deliver, channel=channel, on_message=callback, on_notice=hear)
+            functools.partial(
+                deliver,
+                channel=None if pattern else channel,
+                on_message=callback,
+                on_notice=hear,
+            )
         )
         # The library drops the number, also when this fails.
         check(
@@ -203,7 +263,7 @@ class Client:
                 _callbacks.on_event, number, _callbacks.on_drop, ctypes.byref(handle),
             )
         )
-        subscription = Subscription(self, handle, channel, hear, called=True)
+        subscription = Subscription(self, handle, channel, hear, called=True, pattern=pattern)
         self._called.add(subscription)
         return subscription
 

@@ -7,13 +7,14 @@ import struct
 from typing import Callable, Iterable
 
 from ._native import EVENT_MESSAGE, Event, bytes_at, lib
-from ._types import EventType, Kind, Message, Notice, Position
+from ._types import Attendee, EventType, Kind, Message, Notice, Position
 
 NoticeCallback = Callable[[Notice], object]
 MessageCallback = Callable[[Message], object]
 
-# struct_size, event, kind, channel, channel_len, data, len, epoch, offset, recovered
-_ROW = struct.Struct("@NiiPNPNQQi0Q")
+# struct_size, event, kind, channel, channel_len, data, len, epoch, offset, recovered, edge, user,
+# user_len, time_ms
+_ROW = struct.Struct("@NiiPNPNQQiiPNQ")
 assert _ROW.size == ctypes.sizeof(Event)
 
 _KINDS = {int(kind): kind for kind in Kind}
@@ -25,14 +26,30 @@ def notice(
     data: bytes,
     position: Position = Position(0, 0),
     recovered: int = -1,
+    attendee: Attendee | None = None,
 ) -> Notice:
     """What an event that is no message tells."""
     told = None if recovered < 0 else bool(recovered)
-    return Notice(EventType(event), channel, data.decode("utf-8", "replace"), position, told)
+    text = data.decode("utf-8", "replace")
+    return Notice(EventType(event), channel, text, position, told, attendee)
 
 
-def read_batch(batch: ctypes.c_void_p, channel: str, on_notice: NoticeCallback) -> list[Message]:
+def _who(
+    event: int, data: bytes, edge: int, user: int, user_len: int, time_ms: int
+) -> Attendee | None:
+    """Who came or went, if somebody did."""
+    if event not in (EventType.JOIN, EventType.LEAVE):
+        return None
+    bound = bytes_at(user, user_len).decode() if user else None
+    return Attendee(data.decode(), bound, bool(edge), time_ms)
+
+
+def read_batch(
+    batch: ctypes.c_void_p, channel: str | None, on_notice: NoticeCallback
+) -> list[Message]:
     """The messages of a batch; its other events go to `on_notice`, in their place.
+
+    Without `channel` they are those of a pattern, and each says its own.
 
     One C call and one allocation per message: this is the path that limits messages a second.
     """
@@ -50,26 +67,29 @@ def read_batch(batch: ctypes.c_void_p, channel: str, on_notice: NoticeCallback) 
         rows = (_ROW.unpack_from(raw, at) for at in range(0, len(raw), stride))
     kinds, read = _KINDS, bytes_at
     messages = []
-    for _, event, kind, _, _, data, size, epoch, offset, recovered in rows:
+    for _, event, kind, named, length, data, size, epoch, offset, recovered, *who in rows:
+        name = channel if channel is not None else read(named, length).decode()
         if event == EVENT_MESSAGE:
-            messages.append(Message(channel, read(data, size), kinds[kind], epoch, offset))
+            messages.append(Message(name, read(data, size), kinds[kind], epoch, offset))
         else:
-            at = Position(epoch, offset)
-            on_notice(notice(event, channel, read(data, size), at, recovered))
+            text, at = read(data, size), Position(epoch, offset)
+            on_notice(notice(event, name, text, at, recovered, _who(event, text, *who)))
     return messages
 
 
 def deliver(
     address: int,
-    channel: str,
+    channel: str | None,
     on_message: MessageCallback,
     on_notice: NoticeCallback,
 ) -> None:
     """Hands the one event at `address` to a callback."""
     row = _ROW.unpack(bytes_at(address, _ROW.size))
-    _, event, kind, _, _, data, size, epoch, offset, recovered = row
+    _, event, kind, named, length, data, size, epoch, offset, recovered, *who = row
     payload = bytes_at(data, size)
+    name = channel if channel is not None else bytes_at(named, length).decode()
     if event == EVENT_MESSAGE:
-        on_message(Message(channel, payload, _KINDS[kind], epoch, offset))
+        on_message(Message(name, payload, _KINDS[kind], epoch, offset))
     else:
-        on_notice(notice(event, channel, payload, Position(epoch, offset), recovered))
+        at = Position(epoch, offset)
+        on_notice(notice(event, name, payload, at, recovered, _who(event, payload, *who)))

@@ -162,6 +162,26 @@ class HistoryInfo(ctypes.Structure):
     ]
 
 
+class PresenceInfo(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("count", c_uint64),
+        ("anonymous", c_uint64),
+        ("more", c_int32),
+    ]
+
+
+class Present(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_size_t),
+        ("id", c_void_p),
+        ("id_len", c_size_t),
+        ("user", c_void_p),
+        ("user_len", c_size_t),
+        ("connected_ms", c_uint64),
+    ]
+
+
 class Publication(ctypes.Structure):
     _fields_ = [
         ("struct_size", c_size_t),
@@ -185,6 +205,10 @@ class Event(ctypes.Structure):
         ("epoch", c_uint64),
         ("offset", c_uint64),
         ("recovered", c_int32),
+        ("edge", c_int32),
+        ("user", c_void_p),
+        ("user_len", c_size_t),
+        ("time_ms", c_uint64),
     ]
 
 
@@ -457,6 +481,20 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
             DROP_CALLBACK, _OUT,
         ],
     ),
+    "qy_client_subscribe_pattern": (
+        c_int32,
+        [c_void_p, c_char_p, c_int32, EVENT_CALLBACK, c_void_p, DROP_CALLBACK, _OUT],
+    ),
+    "qy_client_subscribe_presence": (
+        c_int32,
+        [c_void_p, c_char_p, c_int32, EVENT_CALLBACK, c_void_p, DROP_CALLBACK, _OUT],
+    ),
+    "qy_client_presence": (c_int32, [c_void_p, c_char_p, c_char_p, c_uint32, _OUT]),
+    "qy_server_presence": (c_int32, [c_void_p, c_char_p, c_char_p, c_uint32, _OUT]),
+    "qy_presence_info_get": (c_int32, [c_void_p, POINTER(PresenceInfo)]),
+    "qy_presence_count": (c_size_t, [c_void_p]),
+    "qy_presence_members": (c_void_p, [c_void_p]),
+    "qy_presence_free": (None, [c_void_p]),
     "qy_client_history": (c_int32, [c_void_p, c_char_p, POINTER(HistoryRange), _OUT]),
     "qy_server_history": (c_int32, [c_void_p, c_char_p, POINTER(HistoryRange), _OUT]),
     "qy_history_info_get": (c_int32, [c_void_p, POINTER(HistoryInfo)]),

@@ -7,7 +7,7 @@ import functools
 from types import TracebackType
 from typing import Any, Iterable
 
-from . import _callbacks, _history, _native, _publish
+from . import _callbacks, _history, _native, _presence, _publish
 from ._connections import ConnectionsServer
 from ._errors import Error, InvalidName
 from ._handle import Payload, milliseconds, owned, payload
@@ -22,6 +22,7 @@ from ._native import (
     name_of,
 )
 from ._history import History
+from ._presence import Presence
 from ._host import HostServer
 from ._options import OptionValue, built
 from ._packet import PacketServer
@@ -159,6 +160,15 @@ class Server(HostServer, ConnectionsServer, PacketServer, RpcServer):
         return _history.read(
             lib.qy_server_history, self._handle, channel, after, before, limit, reverse
         )
+
+    def presence(
+        self, channel: str, *, after: str | None = None, limit: int = 100
+    ) -> Presence:
+        """Who is in a channel with the option ``presence``.
+
+        At most `limit` (up to 1,000) of those whose ids sort behind `after`.
+        """
+        return _presence.read(lib.qy_server_presence, self._handle, channel, after, limit)
 
     def publish(self, channel: str, data: Payload) -> Position:
         """Broadcasts without the network: str as text, bytes as binary.

@@ -47,10 +47,13 @@ class Subscription:
         channel: str,
         on_notice: NoticeCallback,
         called: bool,
+        pattern: bool = False,
     ) -> None:
         self._client = client  # its connection carries this
         self._handle = handle
         self._channel = channel
+        #: What all its messages are of; None for a pattern.
+        self._name = None if pattern else channel
         self._on_notice = on_notice
         self._called = called
         self._ready: deque[Message] = deque()
@@ -64,7 +67,7 @@ class Subscription:
 
     @property
     def channel(self) -> str:
-        """The channel's name."""
+        """The channel's name, or the pattern."""
         return self._channel
 
     def recv(self, timeout: float | None = None) -> Message:
@@ -136,7 +139,7 @@ class Subscription:
             return None
         check(status)
         try:
-            return read_batch(batch, self._channel, self._on_notice)
+            return read_batch(batch, self._name, self._on_notice)
         finally:
             lib.qy_batch_free(batch)
 

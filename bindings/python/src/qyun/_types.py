@@ -22,6 +22,24 @@ class EventType(enum.IntEnum):
     CLOSED = 3
     #: The connection was lost, or an attempt to restore it failed; it is tried again.
     ERROR = 4
+    #: Somebody came to the channel, or was there when the subscription began.
+    JOIN = 8
+    #: Somebody went.
+    LEAVE = 9
+
+
+class Attendee(NamedTuple):
+    """Who came to a channel, or went."""
+
+    #: The connection's id.
+    id: str
+    #: The user that the server's program bound it to.
+    user: str | None
+    #: Of a join: the user had no other connection there. Of a leave: none is left. True without a user.
+    edge: bool
+    #: When, in milliseconds since the Unix epoch: of one that was there before, when it connected;
+    #: 0 of one that went while the client was not connected.
+    time_ms: int
 
 
 class Position(NamedTuple):
@@ -86,6 +104,8 @@ class Notice(NamedTuple):
     #: For CONNECTED, when the subscription continues from a position, after a reconnection or with
     #: ``since``: whether nothing was missed. None otherwise.
     recovered: bool | None = None
+    #: For JOIN and LEAVE: who.
+    attendee: Attendee | None = None
 
 
 class ChannelInfo(NamedTuple):
