@@ -387,7 +387,7 @@ qy_status qy_stop_listening(const char *host, const char *channel);
  * 5. Options
  * ===========================================================================
  *
- * Everything a server, a client, an endpoint or a socket can be told, as `key = value`.
+ * Everything a server, a client, an endpoint, a socket or a channel can be told, as `key = value`.
  * qy_options_describe lists the keys with their types, defaults and help; a later version may have
  * more of them.
  *
@@ -422,9 +422,12 @@ qy_status qy_stop_listening(const char *host, const char *channel);
 /** Options of a socket. */
 #define QY_OPTIONS_SOCKET 4
 
+/** Options of a channel. */
+#define QY_OPTIONS_CHANNEL 5
+
 /**
- * A set of options. It is read when a server starts or a client opens, and can be used again,
- * changed or freed after that.
+ * A set of options. It is read when a server starts, a client opens or a channel is created, and can
+ * be used again, changed or freed after that.
  */
 typedef struct qy_options qy_options;
 
@@ -890,6 +893,13 @@ typedef struct qy_publish_item {
   const qy_publish_options *options;
   /** QY_TEXT, QY_BINARY or QY_JSON. */
   int32_t kind;
+  /**
+   * Where the text of its failure goes when the call returns QY_OK, NUL-terminated and cut to
+   * `error_cap` bytes; an empty text when it was published. NULL is nowhere.
+   */
+  char *error;
+  /** The size of `error` in bytes. */
+  size_t error_cap;
 } qy_publish_item;
 
 /**
@@ -897,13 +907,12 @@ typedef struct qy_publish_item {
  * NULL, tells what became of it; set its `struct_size` first.
  *
  * Threads: any, many at once. Blocks: as qy_server_publish; with `counts` also until all threads of
- * the server have sent the message on; in a channel that commits first (`durability`) or waits for
- * subscribers (`overload=hold`) until it has. In callbacks: yes; where it would wait, not on the
- * server's own threads (QY_DELIVER_INLINE).
+ * the server have sent the message on. In callbacks: yes; where it would wait, not on the server's
+ * own threads (QY_DELIVER_INLINE).
  * Errors: those of qy_server_publish; QY_ERR_CONFLICT when another message came under the key;
  * QY_ERR_INVALID_ARGUMENT for a key or `conflate` that is not 1 to 255 bytes and for a key in a
- * channel with `idempotency_ms` 0; QY_ERR_TIMEOUT and QY_ERR_QUEUE_FULL for `overload=hold`;
- * QY_ERR_WOULD_DEADLOCK where it would wait and nothing may, and then nothing is published.
+ * channel with `idempotency_ms` 0; QY_ERR_WOULD_DEADLOCK for `counts` on a server's own thread, and
+ * then nothing is published.
  */
 qy_status qy_server_publish_with(qy_server *server,
                                  const char *channel,
@@ -918,12 +927,14 @@ qy_status qy_server_publish_with(qy_server *server,
  * and with nothing of others in between; one that fails keeps no other back. `results` are `count`
  * structs that tell, in the same order, what became of each: look at `status`. Of both arrays the
  * first element's `struct_size` holds for all; the library sets those of the other results. QY_OK
- * means that all were looked at; qy_server_last_error then tells of the first that failed, if any did.
+ * means that all were looked at; qy_server_last_error then tells of the first that failed, if any did,
+ * and `error` of each item of its own failure.
  *
- * Threads: any, many at once. Blocks: as qy_server_publish_with. In callbacks: as
- * qy_server_publish_with.
- * Errors: QY_ERR_CLOSED, QY_ERR_WOULD_DEADLOCK as for qy_server_publish_with,
- * QY_ERR_INVALID_ARGUMENT for a `struct_size` that cannot be; then nothing is published. Of a
+ * Threads: any, many at once. Blocks: as qy_server_publish_with; messages to a channel with
+ * `overload=hold` wait each in its turn, and then those of others may come in between. In callbacks:
+ * as qy_server_publish_with.
+ * Errors: QY_ERR_CLOSED; QY_ERR_WOULD_DEADLOCK on a server's own thread for `counts` and for channels
+ * with `overload=hold`, or `durability` `os` or `fsync`; QY_ERR_INVALID_ARGUMENT for a `struct_size` that cannot be; then nothing is published. Of a
  * message: those of qy_server_publish_with, in its result.
  */
 qy_status qy_server_publish_batch(qy_server *server,
@@ -2552,7 +2563,164 @@ qy_status qy_client_close(qy_client *client);
 void qy_client_free(qy_client *client);
 
 /* ===========================================================================
- * 19. Subscriptions
+ * 19. Channels with options
+ * ===========================================================================
+ *
+ * A channel that is created by its name alone has the options of its namespace (`namespaces` of the
+ * server). It can be given its own instead: how much history it keeps, whether it is durable, what
+ * happens to subscribers that are slow. qy_options_describe(QY_OPTIONS_CHANNEL, ...) lists them.
+ *
+ * ```c
+ * #include <qyun.h>
+ *
+ * int main(void) {
+ *   qy_server *server = NULL;
+ *   qy_options *with = NULL;
+ *   if (qy_server_start(NULL, &server) != QY_OK) return 1;
+ *   qy_options_new(QY_OPTIONS_CHANNEL, &with);
+ *   qy_options_set_int(with, "history_size", 1000);
+ *   qy_options_set(with, "overload", "keep_latest");
+ *   qy_server_create_channel_with(server, "prices", with);
+ *   qy_options_free(with);
+ *   qy_server_free(server);
+ *   return 0;
+ * }
+ * ```
+ */
+
+/**
+ * Creates a channel with `options`, made with QY_OPTIONS_CHANNEL, in place of its namespace's: those
+ * that are not set are at their defaults. They hold until the channel is deleted, and stay the
+ * caller's.
+ *
+ * Threads: any. Blocks: never, but with `durability` for as long as the store takes to open it. In
+ * callbacks: yes.
+ * Errors: those of qy_server_create_channel; QY_ERR_INVALID_ARGUMENT for options of something else;
+ * QY_ERR_INVALID_OPTION for a `durability` in a server without `store`; QY_ERR_IO of the store.
+ */
+qy_status qy_server_create_channel_with(qy_server *server,
+                                        const char *name,
+                                        const qy_options *options);
+
+/**
+ * Creates a channel on the client's server as qy_server_create_channel_with does. The server's admin
+ * API does it: `token` is its `admin_token`, or NULL where it has none and the client is on its
+ * machine.
+ *
+ * Threads: any. Blocks: for one HTTP exchange, at most the connect and request timeouts. In
+ * callbacks: yes.
+ * Errors: those of qy_client_create_channel; QY_ERR_REFUSED for a wrong token, where the API may not
+ * be used from, and for options that the server does not take; QY_ERR_INVALID_ARGUMENT for options of
+ * something else.
+ */
+qy_status qy_client_create_channel_with(qy_client *client,
+                                        const char *name,
+                                        const qy_options *options,
+                                        const char *token);
+
+/* ===========================================================================
+ * 20. Publishing once over the network
+ * ===========================================================================
+ *
+ * The keys, counts and batches of a server in this process, with a server elsewhere. Who does not know
+ * whether a message arrived, after QY_ERR_CONNECT or QY_ERR_TIMEOUT, sends it again under the same key,
+ * from this client or another one: it is published once.
+ *
+ * ```c
+ * #include <qyun.h>
+ * #include <stdio.h>
+ *
+ * int main(void) {
+ *   qy_client *client = NULL;
+ *   qy_publish_options once = {.struct_size = sizeof once, .key = "order-7", .key_len = 7};
+ *   qy_publish_result result = {.struct_size = sizeof result};
+ *   qy_status status = QY_ERR_CONNECT;
+ *   if (qy_client_open("localhost:8000", NULL, &client) != QY_OK) return 1;
+ *   for (int tries = 0; tries < 3 && (status == QY_ERR_CONNECT || status == QY_ERR_TIMEOUT); tries++)
+ *     status = qy_client_publish_with(client, "test", QY_TEXT, "order 7", 7, &once, &result);
+ *   if (status == QY_OK)
+ *     printf("message %llu%s\n", (unsigned long long)result.offset,
+ *            result.duplicate ? ", which had arrived" : "");
+ *   qy_client_free(client);
+ *   qy_shutdown(1000);
+ *   return 0;
+ * }
+ * ```
+ */
+
+/**
+ * Publishes a message as qy_client_publish does, with `options`, or NULL for none. `kind` is QY_TEXT,
+ * QY_BINARY or QY_JSON. `*out`, unless NULL, tells what became of it; set its `struct_size` first.
+ *
+ * With the client's option `publish_retries` it is sent again by itself when its connection is lost,
+ * under its key, or under one of the library's.
+ *
+ * Threads: any. Blocks: until the acknowledgement, at most `request_timeout_ms`; with `counts` that
+ * comes when all threads of the server have sent the message on. In callbacks: yes, but not on the I/O
+ * thread (QY_DELIVER_INLINE).
+ * Errors: those of qy_client_publish; QY_ERR_CONFLICT when another message came under the key, and
+ * then nothing is published; QY_ERR_INVALID_ARGUMENT for a key or `conflate` that is not 1 to 255
+ * bytes, and for JSON that is none; QY_ERR_REFUSED for a key in a channel with `idempotency_ms` 0.
+ */
+qy_status qy_client_publish_with(qy_client *client,
+                                 const char *channel,
+                                 int32_t kind,
+                                 const void *data,
+                                 size_t len,
+                                 const qy_publish_options *options,
+                                 qy_publish_result *out);
+
+/**
+ * Publishes `count` messages in one HTTP request. `items` and `results` are as for
+ * qy_server_publish_batch, and so is what QY_OK means; qy_client_last_error tells of the first that
+ * failed. A key is UTF-8 here. The server takes `max_batch_messages` in `max_batch_bytes` at a time.
+ *
+ * Threads: any. Blocks: for one HTTP exchange, at most the connect and request timeouts. In
+ * callbacks: yes.
+ * Errors: QY_ERR_TOO_LARGE for more than the server takes, QY_ERR_CLOSED, QY_ERR_REFUSED,
+ * QY_ERR_INVALID_ARGUMENT for a `struct_size` that cannot be, and then nothing is published;
+ * QY_ERR_CONNECT and QY_ERR_TIMEOUT, and then all of it, some of it or nothing may have been;
+ * QY_ERR_PROTOCOL. Of a message, in its result: those of qy_client_publish_with, and
+ * QY_ERR_INVALID_UTF8 for its key.
+ */
+qy_status qy_client_publish_batch(qy_client *client,
+                                  const qy_publish_item *items,
+                                  size_t count,
+                                  qy_publish_result *results);
+
+/**
+ * Broadcasts a message without a handle, as qy_send_message does, with `options`, or NULL for none.
+ * `kind` is QY_TEXT, QY_BINARY or QY_JSON; `data` has `len` bytes. `*out`, unless NULL, tells what
+ * became of it; set its `struct_size` first.
+ *
+ * Threads: any. Blocks: for one HTTP exchange, at most the connect and request timeouts. In
+ * callbacks: yes.
+ * Errors: those of qy_send_message; QY_ERR_CONFLICT, QY_ERR_INVALID_ARGUMENT and QY_ERR_REFUSED as
+ * for qy_client_publish_with.
+ */
+qy_status qy_send_message_with(const char *host,
+                               const char *channel,
+                               int32_t kind,
+                               const void *data,
+                               size_t len,
+                               const qy_publish_options *options,
+                               qy_publish_result *out);
+
+/**
+ * Broadcasts `count` messages without a handle, as qy_client_publish_batch does. qy_last_error tells
+ * of the first that failed.
+ *
+ * Threads: any. Blocks: for one HTTP exchange, at most the connect and request timeouts. In
+ * callbacks: yes.
+ * Errors: those of qy_client_publish_batch, without QY_ERR_CLOSED; QY_ERR_INVALID_URL.
+ */
+qy_status qy_send_batch(const char *host,
+                        const qy_publish_item *items,
+                        size_t count,
+                        qy_publish_result *results);
+
+/* ===========================================================================
+ * 21. Subscriptions
  * ===========================================================================
  *
  * A subscription brings a channel's messages either to a callback or to whoever asks for them: with
@@ -2821,7 +2989,7 @@ qy_status qy_subscription_close_wait(qy_subscription *subscription, uint32_t tim
 void qy_subscription_free(qy_subscription *subscription);
 
 /* ===========================================================================
- * 20. Patterns and presence
+ * 22. Patterns and presence
  * ===========================================================================
  *
  * A subscription to a pattern brings the messages of every channel that it matches, also of those that
@@ -3000,7 +3168,7 @@ const qy_present *qy_presence_members(const qy_presence *presence);
 void qy_presence_free(qy_presence *presence);
 
 /* ===========================================================================
- * 21. History
+ * 23. History
  * ===========================================================================
  *
  * A channel with the option `history_size` keeps its last publications. They are read a page at a
@@ -3133,7 +3301,7 @@ const qy_publication *qy_history_publications(const qy_history *history);
 void qy_history_free(qy_history *history);
 
 /* ===========================================================================
- * 22. Sockets
+ * 24. Sockets
  * ===========================================================================
  *
  * One WebSocket to any server, for programs that handle the frames themselves: URL, request headers,
@@ -3418,7 +3586,7 @@ qy_status qy_socket_close_wait(qy_socket *socket, uint32_t timeout_ms);
 void qy_socket_free(qy_socket *socket);
 
 /* ===========================================================================
- * 23. Taking a socket's events
+ * 25. Taking a socket's events
  * ===========================================================================
  *
  * The other way than callbacks, for a socket that was opened without: with a timeout, many at a time,
@@ -3507,7 +3675,7 @@ qy_status qy_socket_fd(qy_socket *socket,
                        int *out);
 
 /* ===========================================================================
- * 24. Packet client
+ * 26. Packet client
  * ===========================================================================
  *
  * The packet dialect on the client: one-way messages and requests, both ways, each with a protocol
@@ -3808,7 +3976,7 @@ qy_status qy_packet_client_close_wait(qy_packet_client *client,
 void qy_packet_client_free(qy_packet_client *client);
 
 /* ===========================================================================
- * 25. Packet client: messages, requests, values
+ * 27. Packet client: messages, requests, values
  * ===========================================================================
  *
  * A request is answered, times out, or ends with its connection, whichever is first, and its end is
@@ -3958,7 +4126,7 @@ qy_status qy_packet_client_increment(qy_packet_client *client,
                                      int64_t *out);
 
 /* ===========================================================================
- * 26. Log
+ * 28. Log
  * ===========================================================================
  *
  * The library prints nothing. What it has to say goes to a callback, if there is one.
@@ -4031,7 +4199,7 @@ qy_status qy_set_log_callback(int32_t max_level,
                               qy_drop_callback drop);
 
 /* ===========================================================================
- * 27. Shutdown
+ * 29. Shutdown
  * ===========================================================================
  *
  * The library has no thread before the first open and none after a shutdown. A program that ends
