@@ -229,7 +229,7 @@ impl Found {
             let next = good.unwrap_or(scan.len);
             if good.is_none() && is_last && self.state.closed.is_none() {
                 part.torn = true;
-                self.report.torn += next - end;
+                self.report.torn += scan.end_of_data(end)? - end;
                 break;
             }
             self.report.damage.push(damage(&name, (end, next), bad.fault));

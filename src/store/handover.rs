@@ -71,7 +71,7 @@ impl Growing {
         let Self { order, number, len, synced } = self;
         let segment = index.segments.get_mut(&order).filter(|one| one.number == number)?;
         segment.len = len;
-        Some(Active { order, number, file: Arc::clone(&segment.file), len, synced })
+        Some(Active { order, number, file: Arc::clone(&segment.file), len, room: len, synced })
     }
 }
 
@@ -93,7 +93,7 @@ impl writer::Writer {
             }
             Step::Park(tell) => {
                 let growing = self.active.as_ref().map(|active| {
-                    let Active { order, number, file: _, len, synced } = *active;
+                    let Active { order, number, file: _, len, room: _, synced } = *active;
                     Growing { order, number, len, synced }
                 });
                 let (verdict, decided) = mpsc::channel();

@@ -224,7 +224,8 @@ impl Opening<'_> {
             }
         } else if let Some(bad) = bad {
             self.judge(&*file, bad)?;
-            let cut = file.len().map_err(about(&name))?.saturating_sub(len);
+            let mut scan = Scan::new(&*file, self.number).map_err(about(&name))?;
+            let cut = scan.end_of_data(len).map_err(about(&name))? - len;
             log::warn!(
                 target: "qyun::store",
                 "{name} is cut off at byte {len}, where its last write is torn: {}; {cut} bytes are gone",
@@ -237,7 +238,7 @@ impl Opening<'_> {
         if let Some(segment) = index.segments.get_mut(&self.order) {
             segment.len = len;
         }
-        Ok(Active { order: self.order, number: self.number, file, len, synced: len })
+        Ok(Active { order: self.order, number: self.number, file, len, room: len, synced: len })
     }
 
     /// An error if what is bad cannot be what a torn write left.

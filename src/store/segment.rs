@@ -148,6 +148,22 @@ impl<'a> Scan<'a> {
         Ok(true)
     }
 
+    /// Where the zeros begin that the file ends with, at or behind `at`.
+    pub fn end_of_data(&mut self, at: u64) -> io::Result<u64> {
+        let (mut at, mut end) = (at, at);
+        while at < self.len {
+            let bytes = self.bytes(at, WINDOW)?;
+            if bytes.is_empty() {
+                break;
+            }
+            if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+                end = at + last as u64 + 1;
+            }
+            at += bytes.len() as u64;
+        }
+        Ok(end)
+    }
+
     /// Calls `each` for the records from `at` on; gives the end of the last one, and what stands
     /// there if that is neither zeros nor the end of the file.
     pub fn run(

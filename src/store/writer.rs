@@ -25,6 +25,10 @@ use crate::{Error, ErrorKind, Result};
 /// The most that one write has, but for a single record that is larger.
 const BATCH_BYTES: usize = 4 << 20;
 
+/// How far ahead of its records a segment's file grows. A sync then has no new length to write down
+/// with nearly every write, which makes it about a quarter cheaper.
+const AHEAD: u64 = 1 << 20;
+
 /// How often what is too old is looked for in channels that nobody publishes to.
 const TICK: Duration = Duration::from_secs(5);
 
@@ -35,6 +39,8 @@ pub(super) struct Active {
     pub file: Arc<dyn DiskFile>,
     /// The end of its last record.
     pub len: u64,
+    /// The length that the file was given ahead; zeros from `len` on.
+    pub room: u64,
     /// Up to where it was synced.
     pub synced: u64,
 }
@@ -296,7 +302,7 @@ impl Writer {
         self.record(vec![Change::Segment { order, number }])?;
         let segment = Segment { number, file: Arc::clone(&file), len: START, live: 0, users: 0 };
         lock(&self.shared.index).segments.insert(order, segment);
-        self.active = Some(Active { order, number, file, len: START, synced: START });
+        self.active = Some(Active { order, number, file, len: START, room: START, synced: START });
         Ok(())
     }
 
@@ -334,13 +340,22 @@ impl Writer {
         let Some(active) = &mut self.active else {
             return Err(Error::new(ErrorKind::Io, "there is no segment"));
         };
+        let end = active.len + buffer.len() as u64;
+        if end > active.room {
+            let room = (end + AHEAD).min(self.options.segment_bytes.max(end));
+            // It only saves time.
+            if active.file.set_len(room).is_ok() {
+                active.room = room;
+            }
+        }
         let Err(error) = active.file.write_at(buffer, active.len) else {
-            active.len += buffer.len() as u64;
+            active.len = end;
             return Ok(());
         };
         let text = format!("{}: {error}", segment::name(active.number));
         let error = Error::from(error).context(segment::name(active.number));
         // A part may have been written: it must not stand in front of what comes next.
+        active.room = active.len;
         if let Err(cut) = active.file.set_len(active.len) {
             self.fail(Error::new(ErrorKind::Io, format!("{text}; it cannot be cut off: {cut}")));
         }
@@ -423,6 +438,7 @@ impl Writer {
     /// Ends the segment that grows. Its records are synced before the next one has any: so only the
     /// last segment can have a torn end.
     fn seal(&mut self) -> Result<()> {
+        self.cut()?;
         self.sync()?;
         let Some(active) = self.active.take() else { return Ok(()) };
         let runs = lock(&self.shared.index).runs_of(active.order);
@@ -433,13 +449,29 @@ impl Writer {
         Ok(())
     }
 
+    /// Takes away what the file was given ahead. It is synced with the records.
+    fn cut(&mut self) -> Result<()> {
+        let Some(active) = &mut self.active else { return Ok(()) };
+        let about = |error: io::Error| Error::from(error).context(segment::name(active.number));
+        if active.file.len().map_err(about)? != active.len {
+            active.file.set_len(active.len).map_err(about)?;
+            active.room = active.len;
+            active.synced = active.synced.min(active.len - 1);
+        }
+        Ok(())
+    }
+
     /// The end in peace: the next opening finds everything up to here.
     fn end(&mut self) {
         // It has the folder open.
         if let Some(thread) = self.compaction.take() {
             let _ = thread.join();
         }
-        if self.shared.failure().is_some() || self.sync().is_err() || self.lost {
+        if self.shared.failure().is_some()
+            || self.cut().is_err()
+            || self.sync().is_err()
+            || self.lost
+        {
             return;
         }
         let (order, len) =

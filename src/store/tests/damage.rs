@@ -17,10 +17,14 @@ fn twenty(peace: bool) -> (Simulated, u64, Vec<(u64, Vec<u8>)>) {
     (if peace { disk } else { killed }, id, kept)
 }
 
-fn segment(disk: &Simulated) -> (String, Vec<u8>) {
+/// The last segment's file, without the zeros that it was given ahead, and the number of those.
+fn segment(disk: &Simulated) -> (String, Vec<u8>, usize) {
     let name = disk.files(".log").pop().unwrap();
-    let bytes = disk.bytes(&name);
-    (name, bytes)
+    let mut bytes = disk.bytes(&name);
+    let len = bytes.len();
+    bytes.truncate(bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1);
+    let ahead = len - bytes.len();
+    (name, bytes, ahead)
 }
 
 fn look(disk: &Simulated) -> Report {
@@ -36,13 +40,18 @@ fn repair(disk: &Simulated) -> Report {
 #[test]
 fn a_last_record_that_is_torn_anywhere_is_cut_off() {
     let (disk, id, kept) = twenty(false);
-    let (name, bytes) = segment(&disk);
+    let (name, bytes, ahead) = segment(&disk);
+    assert!(ahead > 0, "the file grows ahead");
     let size = record::HEADER + "record 19".len();
-    for torn in 1..=size {
+    for (torn, ahead) in (1..=size).flat_map(|torn| [(torn, 0), (torn, ahead)]) {
         let disk = disk.after_kill();
-        disk.set_bytes(&name, bytes[..bytes.len() - torn].to_vec());
+        let mut whole = bytes[..bytes.len() - torn].to_vec();
+        // Zeros at the end of what is left cannot be told from what the file was given ahead.
+        let zeros = whole.iter().rev().take_while(|byte| **byte == 0).count().min(size - torn);
+        whole.resize(whole.len() + ahead, 0);
+        disk.set_bytes(&name, whole);
         let report = look(&disk);
-        assert_eq!((report.damage.len(), report.torn), (0, (size - torn) as u64), "{torn}");
+        assert_eq!((report.damage.len(), report.torn), (0, (size - torn - zeros) as u64), "{torn}");
         let store = open(&disk);
         assert_eq!(all(&store, id), kept[..19], "{torn}");
         assert_eq!(append(&store, id, "on").unwrap(), 20);
@@ -54,7 +63,7 @@ fn a_last_record_that_is_torn_anywhere_is_cut_off() {
 #[test]
 fn a_torn_end_after_an_end_in_peace_is_damage() {
     let (disk, id, kept) = twenty(true);
-    let (name, bytes) = segment(&disk);
+    let (name, bytes, _) = segment(&disk);
     disk.set_bytes(&name, bytes[..bytes.len() - 1].to_vec());
     let error = open_with(&disk, SMALL).unwrap_err();
     assert!(error.text().contains(&name) && error.text().contains("at byte"), "{error}");
@@ -75,7 +84,8 @@ fn a_torn_end_after_an_end_in_peace_is_damage() {
 fn a_changed_bit_is_never_served() {
     for peace in [true, false] {
         let (disk, id, kept) = twenty(peace);
-        let (name, bytes) = segment(&disk);
+        let (name, bytes, ahead) = segment(&disk);
+        assert_eq!(ahead == 0, peace, "an end in peace takes away what is ahead");
         for bit in 0..bytes.len() * 8 {
             let disk = disk.after_kill();
             let mut changed = bytes.clone();
