@@ -6,25 +6,15 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import MESSAGES, Server
-from websockets.sync.client import ClientConnection, connect
+from sessions import Client, connected
+from websockets.sync.client import connect
 
 HERE = Path(__file__).parent
-
-
-def connected(text: str | bytes) -> str:
-    """The id in the first message of a connection, which is exactly this one."""
-    assert isinstance(text, str)
-    start, end = '{"type":"notification","data":{"event":"connected","connection_id":"', '"}}'
-    assert text.startswith(start) and text.endswith(end)
-    name = text[len(start) : -len(end)]
-    assert str(uuid.UUID(name)) == name
-    return name
 
 
 @pytest.mark.parametrize("where", ["ws", "chromium"])
@@ -104,22 +94,6 @@ def test_every_action_and_every_fault(server: Server, where: str) -> None:
     assert [one["id"] for one in answers[6]["connections"]] == sorted([a, b])
     assert answers[7]["code"] == "method_not_found"
     assert answers[11] == {}
-
-
-class Client:
-    def __init__(self, socket: ClientConnection) -> None:
-        self.socket = socket
-        self.id = connected(socket.recv(20))
-
-    def receive(self) -> Any:
-        return json.loads(self.socket.recv(20))
-
-    def ask(self, action: str, **payload: Any) -> Any:
-        request = {"id": action, "type": "request", "action": action, "payload": payload}
-        self.socket.send(json.dumps(request))
-        answer = self.receive()
-        assert (answer["id"], answer["type"]) == (action, "response"), answer
-        return answer["data"]
 
 
 def test_sessions_and_listeners_share_channels(server: Server, name: str) -> None:
