@@ -265,6 +265,61 @@ pub const CASES: &[Case] = &[
     case("a pattern of 60,000 bytes", "`invalid_name`; goes on", |s| {
         ask(s, "subscribe", &format!(r#"{{"pattern":"{}"}}"#, "*.".repeat(30_000)))
     }),
+    case("a pattern of 256 bytes", "`invalid_name`; goes on", |s| {
+        ask(s, "subscribe", &format!(r#"{{"pattern":"{}"}}"#, "x".repeat(256)))
+    }),
+    case("a pattern with a NUL", "`invalid_name`; goes on", |s| {
+        ask(s, "subscribe", r#"{"pattern":"a\u0000.*"}"#)
+    }),
+    case("a pattern that ends with a dot", "`invalid_name`; goes on", |s| {
+        ask(s, "subscribe", r#"{"pattern":"a.*."}"#)
+    }),
+    case("a pattern that is a number", "`invalid_payload`; goes on", |s| {
+        ask(s, "subscribe", r#"{"pattern":7}"#)
+    }),
+    case("a pattern from a position on", "`invalid_payload`; goes on", |s| {
+        ask(s, "subscribe", r#"{"pattern":"*","since":{"epoch":1,"offset":1}}"#)
+    }),
+    case("neither a pattern nor a channel", "`invalid_payload`; goes on", |s| {
+        ask(s, "subscribe", r#"{"presence":false}"#)
+    }),
+    case("the end of a pattern that never began", "`not_subscribed`; goes on", |s| {
+        ask(s, "unsubscribe", r#"{"pattern":"a.*"}"#)
+    }),
+    with(
+        &[("session_patterns", "false")],
+        "a pattern where there are none",
+        "`forbidden`; goes on",
+        |s| ask(s, "subscribe", r#"{"pattern":"*"}"#),
+    ),
+    case(
+        "a pattern that begins and ends 10,000 times",
+        "20000 responses; then in no channel",
+        |s| {
+            let mut raw = Raw::websocket(s.address(), "/ws");
+            raw.frame();
+            let both = ["subscribe", "unsubscribe"].map(|action| {
+                let ask = format!(
+                    r#"{{"type":"request","action":"{action}","payload":{{"pattern":"*"}}}}"#
+                );
+                masked(0x81, ask.as_bytes())
+            });
+            let frames = both.concat().repeat(10_000);
+            let mut writer = raw.stream.try_clone().unwrap();
+            let write = std::thread::spawn(move || std::io::Write::write_all(&mut writer, &frames));
+            let mut responses = 0;
+            for _ in 0..20_000 {
+                let frame = raw.message();
+                let text = String::from_utf8_lossy(&frame.payload);
+                assert!(text.contains(r#""type":"response""#), "{text}");
+                responses += 1;
+            }
+            write.join().unwrap().unwrap();
+            // The witness stays.
+            assert!(s.becomes(|| s.service().counters().subscribers == 1));
+            format!("{responses} responses; then in no channel")
+        },
+    ),
     case("a pattern and a channel in one request", "`invalid_payload`; goes on", |s| {
         ask(s, "subscribe", r#"{"pattern":"*","channel":"open"}"#)
     }),

@@ -6,6 +6,7 @@
 
 #![allow(missing_docs)]
 
+mod batch;
 #[cfg(feature = "grpc")]
 #[allow(dead_code)]
 #[path = "../server/caller.rs"]
@@ -20,8 +21,11 @@ mod http;
 #[allow(dead_code)]
 #[path = "../server/kit.rs"]
 mod kit;
+mod members;
 mod names;
+mod options;
 mod packet;
+mod presence;
 mod requests;
 mod session;
 mod slow;
@@ -41,8 +45,12 @@ fn areas() -> Vec<(&'static str, &'static [Case])> {
         ("WebSocket frames", frames::CASES),
         ("Compressed messages", compression::CASES),
         ("The stream protocol", stream::CASES),
+        ("Batches", batch::CASES),
+        ("Channels with options", options::CASES),
         ("The session dialect", session::CASES),
         ("Histories, positions, keys and patterns", history::CASES),
+        ("Who is there", presence::CASES),
+        ("The stream protocol of connections with a name", members::CASES),
         ("The packet dialect and the gateway's clients", packet::CASES),
         #[cfg(feature = "grpc")]
         ("gRPC", grpc::CASES),
