@@ -85,7 +85,7 @@ impl Channel {
 
     /// Publishes a message unless its key was used before: then the result is that of the first
     /// time, and says so. Errors: `ChannelNotFound` once the channel is deleted; `InvalidArgument`
-    /// for a key that is not 1 to [`MAX_KEY`] bytes, or in a channel that remembers none;
+    /// for a key that is not 1 to [`MAX_KEY`](super::MAX_KEY) bytes, or in a channel that remembers none;
     /// `Conflict` if another message was published under the key.
     pub fn publish_with(self: &Arc<Self>, hub: &Hub, keyable: Keyable<'_>) -> Result<Published> {
         let mut results = self.publish_run(hub, &[keyable]);

@@ -1,6 +1,6 @@
 //! What the stream protocol has besides for connections with a name: patterns, and who is where.
 //!
-//! WebSocket path `/channels/members`. Everything of [`stream`](super::stream), and:
+//! WebSocket path `/channels/members`. Everything of [`stream`], and:
 //!
 //! | packet | bytes |
 //! |---|---|
