@@ -12,7 +12,7 @@ use qyun::wire::MessageKind;
 use qyun::wire::stream::{Op, Packet, decode_packet};
 use serde_json::Value;
 
-use crate::kit::{alone, open, stream_packet};
+use crate::kit::{alone, stream_packet, try_open};
 
 const PUBLISHERS: u64 = 3;
 /// Publications of one publisher that wait for their acknowledgement.
@@ -82,8 +82,9 @@ fn publish(address: SocketAddr, round: u64, publisher: u64) -> BTreeMap<u64, Str
     let text = |n: u64| format!("{round} {publisher} {n}");
     let mut acknowledged = BTreeMap::new();
     // The server may be dead before it answers the upgrade.
-    let opened = std::panic::catch_unwind(|| open(address, "/channel/stream"));
-    let Ok((mut stream, mut bytes)) = opened else { return acknowledged };
+    let Ok((mut stream, mut bytes)) = try_open(address, "/channel/stream") else {
+        return acknowledged;
+    };
     let send = |stream: &mut TcpStream, n: u64| {
         let text = text(n);
         let op = Op::Publish(MessageKind::Text, text.as_bytes());

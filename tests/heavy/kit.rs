@@ -1,6 +1,6 @@
 //! Connections for the heavy tests.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -29,28 +29,40 @@ pub fn upgrade(target: &str) -> Vec<u8> {
 
 /// An open WebSocket and the bytes that came behind the answer.
 pub fn open(address: SocketAddr, target: &str) -> (TcpStream, Vec<u8>) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_nodelay(true).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let ahead = upgraded(&mut stream, target);
-    (stream, ahead)
+    try_open(address, target).unwrap()
+}
+
+/// The same of a server that may die meanwhile.
+pub fn try_open(address: SocketAddr, target: &str) -> io::Result<(TcpStream, Vec<u8>)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let ahead = try_upgrade(&mut stream, target)?;
+    Ok((stream, ahead))
 }
 
 /// Upgrades an open connection.
 pub fn upgraded(stream: &mut TcpStream, target: &str) -> Vec<u8> {
-    stream.write_all(&upgrade(target)).unwrap();
+    try_upgrade(stream, target).unwrap()
+}
+
+fn try_upgrade(stream: &mut TcpStream, target: &str) -> io::Result<Vec<u8>> {
+    stream.write_all(&upgrade(target))?;
     let mut answer = Vec::new();
     let end = loop {
         if let Some(at) = answer.windows(4).position(|w| w == b"\r\n\r\n") {
             break at + 4;
         }
         let mut buffer = [0; 4096];
-        let n = stream.read(&mut buffer).unwrap();
-        assert!(n > 0, "closed instead of upgraded: {}", String::from_utf8_lossy(&answer));
+        let n = stream.read(&mut buffer)?;
+        if n == 0 {
+            let text = format!("closed instead of upgraded: {}", String::from_utf8_lossy(&answer));
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
+        }
         answer.extend_from_slice(&buffer[..n]);
     };
     assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
-    answer.split_off(end)
+    Ok(answer.split_off(end))
 }
 
 /// A packet of the stream protocol as a client's frame.

@@ -300,8 +300,21 @@ fn all_read(soak: &Soak<'_>, swarm: &mut Swarm<Listener>) {
     }
 }
 
+/// Lets all threads end, so that a failure of the one that reads is told instead of waited for.
+struct End<'a>(&'a Soak<'a>);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.over.store(true, SeqCst);
+            self.0.windows.iter().for_each(|window| window.advance(u64::MAX / 2));
+        }
+    }
+}
+
 fn run(soak: &Soak<'_>, swarm: &mut Swarm<Listener>, seconds: u64) {
     std::thread::scope(|scope| {
+        let _end = End(soak);
         let publishers = [
             scope.spawn(|| soak.publish_in_process(0)),
             scope.spawn(|| soak.publish_by_http(1)),
