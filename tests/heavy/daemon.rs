@@ -9,7 +9,7 @@ use std::time::Instant;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::raw::PATIENCE;
+use crate::raw::{PATIENCE, until};
 
 /// A folder that goes with the test.
 pub struct Folder(PathBuf);
@@ -91,6 +91,11 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         let _ = kill_process(Pid::from_raw(self.pid as i32).unwrap(), Signal::KILL);
+        // It may be nobody's child any more, and what it has locked is free when it has ended.
+        until("the last process has ended", || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid));
+            stat.map_or(true, |stat| stat.contains(") Z ") || stat.contains(") X "))
+        });
         let _ = self.first.kill();
         let _ = self.first.wait();
     }

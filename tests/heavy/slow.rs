@@ -50,7 +50,8 @@ fn stalled(address: std::net::SocketAddr) -> (TcpStream, Vec<u8>) {
 #[test]
 fn one_stalled_reader_among_a_thousand_is_closed_and_nobody_else_notices() {
     let _alone = alone();
-    let server = server(&[("shards", "2"), ("queue_bytes", &QUEUE.to_string())]);
+    let queue = QUEUE.to_string();
+    let server = server(&[("shards", "2"), ("queue_bytes", &queue), ("ping_interval_ms", "0")]);
     let service = server.service();
     service.create_channel("test").unwrap();
     let mut swarm = Swarm::new();
