@@ -468,6 +468,7 @@ fn who_fails_to_take_over_leaves_the_old_one_serving() {
         still_serves(what);
     }
     // With a successor that does what it should, it still works.
+    until("who asked is gone", || old.service().counters().connections == 2);
     let (new, taken) = successor(&old, &[]);
     assert_eq!(taken.connections, 2);
     text(&new, "c", "last");
