@@ -17,6 +17,12 @@ use crate::{Error, ErrorKind};
 /// A connection that lasted as long as this was a good one: the back-off begins anew.
 const GOOD: Duration = Duration::from_secs(2);
 
+/// Packets handled before other connections get their turn.
+const BUDGET: u32 = 256;
+
+/// Whether there was something to do, or why the connection is lost.
+pub(crate) type Step = std::result::Result<bool, Lost>;
+
 /// What is said on a handle's connection, and what outlives it.
 pub(crate) trait Talk {
     /// A connection is there.
@@ -27,8 +33,36 @@ pub(crate) trait Talk {
     fn failed(&mut self, error: &Error);
     /// Takes in subscriptions that came and went; true when the handle is to be closed.
     fn poll_changes(&mut self, cx: &mut Context<'_>) -> bool;
+    /// Asks again for what was refused, if it is time.
+    fn poll_retry(&mut self, cx: &mut Context<'_>);
+    /// Writes what there is to say; true if that was something.
+    fn poll_write(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Step;
+    /// Reads and handles packets, at most `budget` of them; true if there were any.
+    fn poll_read(&mut self, link: &mut Link, cx: &mut Context<'_>, budget: &mut u32) -> Step;
+
     /// Runs the connection until it is lost, or `None`, the program closes the handle.
-    fn poll(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<Option<Lost>>;
+    fn poll(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<Option<Lost>> {
+        let mut budget = BUDGET;
+        loop {
+            if self.poll_changes(cx) {
+                return Poll::Ready(None);
+            }
+            self.poll_retry(cx);
+            // Writing first: an answer that a callback gave leaves before more is read.
+            let progress = self
+                .poll_write(link, cx)
+                .and_then(|wrote| Ok(self.poll_read(link, cx, &mut budget)? || wrote));
+            match progress {
+                Err(lost) => return Poll::Ready(Some(lost)),
+                Ok(false) => return Poll::Pending,
+                Ok(true) if budget == 0 => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Ok(true) => {}
+            }
+        }
+    }
 }
 
 /// A time at which something that was refused is asked for again.

@@ -5,6 +5,8 @@
 //! Only the connection's task owns a [`Members`]. What it knows of its subscriptions outlives
 //! connections; the server's numbers and the open requests do not.
 
+mod incoming;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +16,7 @@ use bytes::Bytes;
 use slab::Slab;
 use tokio::time::Instant;
 
-use super::connection::{Retry, Talk};
+use super::connection::{Retry, Step, Talk};
 use super::handle::{Join, Shared};
 use super::inbox::{CLOSED_BY_PROGRAM, Inbox};
 use super::link::{Link, Lost};
@@ -28,8 +30,6 @@ use crate::wire::stream::{MESSAGE_HEADER, Op, Packet, Reply, Request, decode_pac
 use crate::wire::{MessageKind, Position, close};
 use crate::{Error, ErrorKind};
 
-/// Packets handled before other connections get their turn.
-const BUDGET: u32 = 256;
 /// Those who are there and are asked for at a time.
 const PAGE: u16 = 1000;
 
@@ -133,28 +133,41 @@ impl Talk for Members {
         self.shared.is_closing()
     }
 
-    fn poll(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<Option<Lost>> {
-        let mut budget = BUDGET;
-        loop {
-            if self.poll_changes(cx) {
-                return Poll::Ready(None);
-            }
-            if self.retry.poll(cx) {
-                self.ask_again();
-            }
-            let progress = self
-                .poll_write(link, cx)
-                .and_then(|wrote| Ok(self.poll_read(link, cx, &mut budget)? || wrote));
-            match progress {
-                Err(lost) => return Poll::Ready(Some(lost)),
-                Ok(false) => return Poll::Pending,
-                Ok(true) if budget == 0 => {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
+    fn poll_retry(&mut self, cx: &mut Context<'_>) {
+        if self.retry.poll(cx) {
+            self.ask_again();
+        }
+    }
+
+    fn poll_write(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Step {
+        let mut wrote = false;
+        while let Poll::Ready(ready) = link.poll_ready(cx) {
+            ready?;
+            let Some(packet) = self.control.pop_front() else { break };
+            link.send(packet)?;
+            wrote = true;
+        }
+        if let Poll::Ready(flushed) = link.poll_flush(cx) {
+            flushed?;
+        }
+        Ok(wrote)
+    }
+
+    /// Reads what is there, unless a full subscription blocks; whether anything was read.
+    fn poll_read(&mut self, link: &mut Link, cx: &mut Context<'_>, budget: &mut u32) -> Step {
+        let mut read = false;
+        while *budget > 0 && self.unstall() {
+            match link.poll_next(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Err(lost)) => return Err(lost),
+                Poll::Ready(Ok((_, bytes))) => {
+                    read = true;
+                    *budget -= 1;
+                    self.take_packet(&bytes)?;
                 }
-                Ok(true) => {}
             }
         }
+        Ok(read)
     }
 }
 
@@ -173,42 +186,6 @@ impl Members {
         }
     }
 
-    fn poll_write(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Result<bool, Lost> {
-        let mut wrote = false;
-        while let Poll::Ready(ready) = link.poll_ready(cx) {
-            ready?;
-            let Some(packet) = self.control.pop_front() else { break };
-            link.send(packet)?;
-            wrote = true;
-        }
-        if let Poll::Ready(flushed) = link.poll_flush(cx) {
-            flushed?;
-        }
-        Ok(wrote)
-    }
-
-    /// Reads what is there, unless a full subscription blocks; whether anything was read.
-    fn poll_read(
-        &mut self,
-        link: &mut Link,
-        cx: &mut Context<'_>,
-        budget: &mut u32,
-    ) -> Result<bool, Lost> {
-        let mut read = false;
-        while *budget > 0 && self.unstall() {
-            match link.poll_next(cx) {
-                Poll::Pending => break,
-                Poll::Ready(Err(lost)) => return Err(lost),
-                Poll::Ready(Ok((_, bytes))) => {
-                    read = true;
-                    *budget -= 1;
-                    self.take_packet(&bytes)?;
-                }
-            }
-        }
-        Ok(read)
-    }
-
     /// Offers the events that found their subscription full; true when none is left.
     fn unstall(&mut self) -> bool {
         for (inbox, event) in std::mem::take(&mut self.stalled) {
@@ -217,211 +194,6 @@ impl Members {
             }
         }
         self.stalled.is_empty()
-    }
-
-    fn take_packet(&mut self, bytes: &Bytes) -> Result<(), Lost> {
-        match decode_packet(bytes) {
-            Some(Packet::Message { channel, offset, kind, .. }) => {
-                self.message(channel, offset, kind, &bytes.slice(MESSAGE_HEADER..));
-                return Ok(());
-            }
-            Some(Packet::Reply(reply)) => return self.reply(&reply),
-            Some(Packet::Gone { channel }) => {
-                self.gone(channel);
-                return Ok(());
-            }
-            None => {}
-        }
-        match decode_notice(bytes) {
-            Some(Notice::Entered { channel, position, name }) => {
-                self.entered(channel, position, name);
-            }
-            Some(Notice::Presence(presence)) => self.presence(&presence),
-            Some(Notice::Beyond(name)) => {
-                let text = format!(
-                    "channel '{}' is not received: there are as many subscriptions as may be",
-                    name.escape_debug()
-                );
-                let error = Error::new(ErrorKind::Refused, text);
-                self.shared.failed(&error);
-                for topic in self.topics.iter().map(|(_, topic)| topic) {
-                    if topic.pattern.as_ref().is_some_and(|pattern| pattern.matches(name)) {
-                        topic.tell_error(&self.shared, &error);
-                    }
-                }
-            }
-            Some(Notice::Welcome(_)) => {}
-            None => {
-                return Err(violation(format!("{} bytes that are no packet", bytes.len())));
-            }
-        }
-        Ok(())
-    }
-
-    fn message(&mut self, number: u64, offset: u64, kind: MessageKind, data: &Bytes) {
-        // A number that is not known belongs to a channel that was left a moment ago.
-        let Some(known) = self.channels.get_mut(&number) else { return };
-        if offset <= known.position.offset {
-            return;
-        }
-        known.position.offset = offset;
-        self.shared.tally.received.fetch_add(1, Ordering::Relaxed);
-        let event = Event {
-            kind: EventKind::Message,
-            channel: known.name.clone(),
-            data: data.clone(),
-            message_kind: kind,
-            position: known.position,
-            recovered: None,
-            attendee: None,
-        };
-        for &key in &known.topics {
-            let Some(topic) = self.topics.get_mut(key) else { continue };
-            if let Some(position) = &mut topic.position {
-                *position = event.position;
-            }
-            topic.offer(&event, &mut self.stalled);
-        }
-    }
-
-    /// A pattern brings a channel, or would if nothing else did.
-    fn entered(&mut self, number: u64, position: Position, name: &str) {
-        let matching: Vec<_> = self
-            .topics
-            .iter()
-            .filter(|(_, topic)| topic.live || topic.asked)
-            .filter(|(_, topic)| topic.pattern.as_ref().is_some_and(|one| one.matches(name)))
-            .map(|(key, _)| key)
-            .collect();
-        if matching.is_empty() {
-            return;
-        }
-        let known = self.channels.entry(number);
-        let known =
-            known.or_insert_with(|| Known { name: name.into(), position, topics: Vec::new() });
-        for key in matching {
-            if !known.topics.contains(&key) {
-                known.topics.push(key);
-            }
-        }
-    }
-
-    fn presence(&mut self, presence: &Presence<'_>) {
-        let Some(known) = self.channels.get(&presence.channel) else { return };
-        let position = Position { offset: presence.offset, ..known.position };
-        for &key in &known.topics {
-            let Some(topic) = self.topics.get_mut(key) else { continue };
-            if topic.pattern.is_none()
-                && let Some(change) = topic.roster.apply(presence)
-            {
-                topic.offer(&change.event(&topic.text, position), &mut self.stalled);
-            }
-        }
-    }
-
-    fn reply(&mut self, reply: &Reply<'_>) -> Result<(), Lost> {
-        match self.open.remove(&reply.id) {
-            Some(Open::Subscribe(key)) => self.subscribed(key, reply),
-            Some(Open::Attendance(key)) if reply.status == 0 => self.page(key, reply),
-            Some(Open::Attendance(key)) => {
-                // It may be busy; the next connection is asked from the beginning.
-                let error = refusal(reply).context("it is not known who is there");
-                self.shared.failed(&error);
-                if let Some(topic) = self.topics.get(key) {
-                    topic.tell_error(&self.shared, &error);
-                }
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn subscribed(&mut self, key: usize, reply: &Reply<'_>) -> Result<(), Lost> {
-        let Some(topic) = self.topics.get_mut(key) else { return Ok(()) };
-        topic.asked = false;
-        if reply.status != 0 {
-            self.refused(key, &refusal(reply));
-            return Ok(());
-        }
-        topic.live = true;
-        let again = topic.position.is_some() || topic.pattern.is_some();
-        let recovered = again.then_some(reply.recovered);
-        if topic.pattern.is_none() {
-            topic.position = Some(reply.position);
-            let name = topic.text.clone();
-            let known = Known { name, position: reply.position, topics: Vec::new() };
-            let known = self.channels.entry(reply.channel).or_insert(known);
-            if !known.topics.contains(&key) {
-                known.topics.push(key);
-            }
-            // A pattern that is live already brings what this brings, and is told so by nobody.
-            let name = topic.text.clone();
-            let position = reply.position;
-            self.entered(reply.channel, position, &name);
-        }
-        let Some(topic) = self.topics.get_mut(key) else { return Ok(()) };
-        let at = if topic.pattern.is_some() { Position::default() } else { reply.position };
-        for inbox in &topic.inboxes {
-            inbox.offer(inbox.connected(at, recovered));
-        }
-        for join in std::mem::take(&mut topic.joining) {
-            topic.admit(join, &mut self.stalled);
-        }
-        if topic.pattern.is_none() {
-            topic.roster.begin();
-            self.page(key, reply)?;
-        }
-        if self.topics.get(key).is_some_and(|topic| topic.inboxes.is_empty()) {
-            self.leave_topic(key);
-        }
-        Ok(())
-    }
-
-    fn refused(&mut self, key: usize, error: &Error) {
-        let Some(topic) = self.topics.get_mut(key) else { return };
-        for join in std::mem::take(&mut topic.joining) {
-            join.promise.give(Err(error.clone()));
-        }
-        if topic.inboxes.is_empty() {
-            self.topics.remove(key);
-            return;
-        }
-        // Live once, refused after a reconnection: it may be possible again.
-        topic.tell_error(&self.shared, error);
-        topic.retry_at = Some(Instant::now() + self.shared.options.reconnect_max);
-        self.arm_retry();
-    }
-
-    /// A part of who is there.
-    fn page(&mut self, key: usize, reply: &Reply<'_>) -> Result<(), Lost> {
-        let page = reply.there.and_then(Page::read);
-        let page = page.ok_or_else(|| violation("no list of who is there".into()))?;
-        let Some(topic) = self.topics.get_mut(key) else { return Ok(()) };
-        let changes = topic.roster.merge(&page);
-        for change in changes {
-            topic.offer(&change.event(&topic.text, reply.position), &mut self.stalled);
-        }
-        if let Some(after) = page.next() {
-            let id = self.shared.new_id();
-            self.open.insert(id, Open::Attendance(key));
-            let call =
-                Call::Attendance { id, channel: &topic.text, limit: PAGE, after: Some(after) };
-            self.control.push_back(packet(&call));
-        }
-        Ok(())
-    }
-
-    fn gone(&mut self, number: u64) {
-        let Some(known) = self.channels.remove(&number) else { return };
-        for key in known.topics {
-            if self.topics.get(key).is_some_and(|topic| topic.pattern.is_none()) {
-                let topic = self.topics.remove(key);
-                for inbox in topic.inboxes {
-                    self.let_go(&inbox, true);
-                    inbox.end("channel deleted");
-                }
-            }
-        }
     }
 
     /// Forgets what waits for room in an inbox, or hands it over.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use slab::Slab;
 use tokio::time::Instant;
 
-use super::connection::{Retry, Talk};
+use super::connection::{Retry, Step, Talk};
 use super::handle::{Join, Shared};
 use super::host::Host;
 use super::inbox::Inbox;
@@ -25,9 +25,6 @@ use crate::hub::{Published, Report};
 use crate::wire::stream::{MESSAGE_HEADER, Op, Packet, Reply, decode_packet};
 use crate::wire::{MessageKind, Position, close};
 use crate::{Error, ErrorKind};
-
-/// Messages handled before other connections get their turn.
-const BUDGET: u32 = 256;
 
 /// See the module's documentation.
 pub(crate) struct Session {
@@ -69,8 +66,6 @@ impl Open {
 pub(super) fn about(host: &Host, channel: &str, error: &Error) -> String {
     format!("channel '{}' on {host}: {error}", channel.escape_debug())
 }
-
-type Step = std::result::Result<bool, Lost>;
 
 impl Talk for Session {
     /// A connection is there: asks for every topic.
@@ -150,30 +145,42 @@ impl Talk for Session {
         self.shared.is_closing()
     }
 
-    /// Runs the connection until it is lost, or `None`, the program closes the handle.
-    fn poll(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<Option<Lost>> {
-        let mut budget = BUDGET;
-        loop {
-            if self.poll_changes(cx) {
-                return Poll::Ready(None);
-            }
-            if self.retry.poll(cx) {
-                self.ask_again();
-            }
-            // Writing first: an answer that a callback gave leaves before more is read.
-            let progress = self
-                .poll_write(link, cx)
-                .and_then(|wrote| Ok(self.poll_read(link, cx, &mut budget)? || wrote));
-            match progress {
-                Err(lost) => return Poll::Ready(Some(lost)),
-                Ok(false) => return Poll::Pending,
-                Ok(true) if budget == 0 => {
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
+    fn poll_retry(&mut self, cx: &mut Context<'_>) {
+        if self.retry.poll(cx) {
+            self.ask_again();
+        }
+    }
+
+    /// Writes what the connection takes; whether anything was written.
+    fn poll_write(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Step {
+        let mut wrote = false;
+        while let Poll::Ready(ready) = link.poll_ready(cx) {
+            ready?;
+            let Some(packet) = self.next_packet() else { break };
+            link.send(packet)?;
+            wrote = true;
+        }
+        if let Poll::Ready(flushed) = link.poll_flush(cx) {
+            flushed?;
+        }
+        Ok(wrote)
+    }
+
+    /// Reads what is there, unless a full subscription blocks; whether anything was read.
+    fn poll_read(&mut self, link: &mut Link, cx: &mut Context<'_>, budget: &mut u32) -> Step {
+        let mut read = false;
+        while *budget > 0 && self.unstall() {
+            match link.poll_next(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Err(lost)) => return Err(lost),
+                Poll::Ready(Ok((_, bytes))) => {
+                    read = true;
+                    *budget -= 1;
+                    self.take_packet(&bytes)?;
                 }
-                Ok(true) => {}
             }
         }
+        Ok(read)
     }
 }
 
@@ -194,21 +201,6 @@ impl Session {
         }
     }
 
-    /// Writes what the connection takes; whether anything was written.
-    fn poll_write(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Step {
-        let mut wrote = false;
-        while let Poll::Ready(ready) = link.poll_ready(cx) {
-            ready?;
-            let Some(packet) = self.next_packet() else { break };
-            link.send(packet)?;
-            wrote = true;
-        }
-        if let Poll::Ready(flushed) = link.poll_flush(cx) {
-            flushed?;
-        }
-        Ok(wrote)
-    }
-
     fn next_packet(&mut self) -> Option<Bytes> {
         if let Some(packet) = self.control.pop_front() {
             return Some(packet);
@@ -226,23 +218,6 @@ impl Session {
             self.open.insert(request.id, Open::Publish(request));
         }
         Some(packet)
-    }
-
-    /// Reads what is there, unless a full subscription blocks; whether anything was read.
-    fn poll_read(&mut self, link: &mut Link, cx: &mut Context<'_>, budget: &mut u32) -> Step {
-        let mut read = false;
-        while *budget > 0 && self.unstall() {
-            match link.poll_next(cx) {
-                Poll::Pending => break,
-                Poll::Ready(Err(lost)) => return Err(lost),
-                Poll::Ready(Ok((_, bytes))) => {
-                    read = true;
-                    *budget -= 1;
-                    self.take_packet(&bytes)?;
-                }
-            }
-        }
-        Ok(read)
     }
 
     /// Offers the messages that found their subscription full; true when none is left. The
