@@ -9,6 +9,7 @@
 //! The newest part of the history is in memory too, so that those who come back after a moment, and
 //! the step from history to what is live, need no disk.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -432,10 +433,10 @@ impl Channel {
                         keys.remember(&self.config, Keyed::of(key, *print), offset, Instant::now());
                     }
                     let published = self.published(offset, false);
-                    let outgoing = self.outgoing(&message);
+                    let outgoing = self.outgoing(Cow::Borrowed(&message));
                     self.depart(message.frame().len(), state.shards);
                     for inbox in durable.inboxes(state.shards) {
-                        inbox.push(self.item(offset, &outgoing));
+                        inbox.push(self.item(offset, (*outgoing).clone()));
                     }
                     (Ok(published), repeats, state.shards)
                 }

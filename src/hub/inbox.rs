@@ -203,7 +203,7 @@ impl Inbox {
         waiting.since.get_or_insert_with(Instant::now);
         waiting.items.push(item);
         self.len.store(waiting.items.len(), SeqCst);
-        self.bytes.fetch_add(size, SeqCst);
+        self.grow(size);
     }
 
     /// Appends several items at once, with one look at the lock.
@@ -220,7 +220,13 @@ impl Inbox {
         waiting.items.extend(items);
         let size = waiting.items.iter().skip(before).map(Item::size).sum();
         self.len.store(waiting.items.len(), SeqCst);
-        self.bytes.fetch_add(size, SeqCst);
+        self.grow(size);
+    }
+
+    /// Counts bytes in. Only under the lock, so nobody else writes meanwhile; that the reader made room
+    /// is what others wait for, not this.
+    fn grow(&self, size: usize) {
+        self.bytes.store(self.bytes.load(Relaxed) + size, Relaxed);
     }
 
     /// Wakes the reader if it sleeps.

@@ -20,13 +20,15 @@ pub type Keyable<'a> = (&'a Message, Option<&'a [u8]>);
 
 impl Channel {
     /// Gives `message` the next offset and hands it to every shard that has a subscriber: one lock,
-    /// and for each such shard one more and a reference count. With subscribers that compress, one
-    /// allocation besides, for what the shards then share.
-    pub fn publish(
+    /// and for each such shard one more. A message that is given away and goes to one shard is moved;
+    /// otherwise its clones share an allocation besides that of its frame. With subscribers that
+    /// compress, another one, for what the shards then share.
+    pub fn publish<'a>(
         self: &Arc<Self>,
         hub: &Hub,
-        message: &Message,
+        message: impl Into<Cow<'a, Message>>,
     ) -> std::result::Result<Published, Deleted> {
+        let message = message.into();
         let (offset, shards, subscribers) = {
             let mut state = lock(&self.state);
             if state.deleted {
@@ -34,11 +36,13 @@ impl Channel {
             }
             // Before a shard may find out that one of them is too slow.
             let subscribers = self.subscribers.load(Relaxed);
-            let offset = self.next_offset(&mut state, message, None);
+            let offset = self.next_offset(&mut state, &message, None);
             let message = self.outgoing(message);
             self.depart(message.frame().len(), state.shards);
-            for inbox in hub.inboxes(state.shards) {
-                inbox.push(self.item(offset, &message));
+            let mut inboxes = hub.inboxes(state.shards);
+            if let Some(first) = inboxes.next() {
+                inboxes.for_each(|other| other.push(self.item(offset, (*message).clone())));
+                first.push(self.item(offset, message.into_owned()));
             }
             (offset, state.shards, subscribers)
         };
@@ -71,16 +75,16 @@ impl Channel {
     }
 
     /// The message as it goes to the shards.
-    pub(super) fn outgoing<'a>(&self, message: &'a Message) -> Cow<'a, Message> {
+    pub(super) fn outgoing<'a>(&self, message: Cow<'a, Message>) -> Cow<'a, Message> {
         match self.deflating.load(Relaxed) {
-            0 => Cow::Borrowed(message),
-            _ if message.shares() => Cow::Borrowed(message),
+            0 => message,
+            _ if message.shares() => message,
             _ => Cow::Owned(message.sharing(Extras::default())),
         }
     }
 
-    pub(super) fn item(self: &Arc<Self>, offset: u64, message: &Message) -> Item {
-        Item::Publish { channel: Arc::clone(self), offset, message: message.clone() }
+    pub(super) fn item(self: &Arc<Self>, offset: u64, message: Message) -> Item {
+        Item::Publish { channel: Arc::clone(self), offset, message }
     }
 
     /// Publishes a message unless its key was used before: then the result is that of the first
@@ -117,7 +121,7 @@ impl Channel {
                     Ok(key) => match self.known(&mut state, key, now) {
                         Found::New => {
                             let offset = self.next_offset(&mut state, message, *text);
-                            placed.push((offset, self.outgoing(message)));
+                            placed.push((offset, self.outgoing(Cow::Borrowed(*message))));
                             self.depart(message.frame().len(), state.shards);
                             if let Some(key) = key {
                                 let keys = state.keys.get_or_insert_default();
@@ -139,7 +143,8 @@ impl Channel {
                 }));
             }
             for inbox in hub.inboxes(state.shards) {
-                inbox.push_all(placed.iter().map(|(offset, message)| self.item(*offset, message)));
+                let items = placed.iter().map(|(offset, message)| (*offset, (**message).clone()));
+                inbox.push_all(items.map(|(offset, message)| self.item(offset, message)));
             }
             state.shards
         };

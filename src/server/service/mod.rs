@@ -14,6 +14,7 @@ pub use connections::PresenceCallback;
 pub(in crate::server) use held::Patience;
 pub use publish::Done;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -237,13 +238,13 @@ impl Service {
         let message = Message::new(kind, payload);
         if thread::must_not_wait() {
             return match channel.commits() {
-                false => self.publish_to(&channel, &message),
+                false => self.publish_to(&channel, message),
                 true => Err(durable::would_wait(channel.name())),
             };
         }
         self.hub.wait_for_room();
         match channel.hold() {
-            None if !channel.commits() => self.publish_at_once(&channel, &message),
+            None if !channel.commits() => self.publish_at_once(&channel, message),
             _ => self.publish_waiting(&channel, &message).map(|report| report.published),
         }
     }
@@ -421,22 +422,27 @@ impl Service {
 
     /// Publishes without waiting for room, as a shard must, which is the one that makes room. Error
     /// besides: `QueueFull` while a subscriber holds the channel.
-    pub(in crate::server) fn publish_to(
+    pub(in crate::server) fn publish_to<'a>(
         &self,
         channel: &Arc<Channel>,
-        message: &Message,
+        message: impl Into<Cow<'a, Message>>,
     ) -> Result<Published> {
+        let message = message.into();
         if let Some(hold) = channel.hold() {
             let options = PublishOptions::default();
             let later = || -> Done { Box::new(drop) };
             let held = (channel, hold);
-            let report = self.publish_held(held, message, options, Patience::None, later);
+            let report = self.publish_held(held, &message, options, Patience::None, later);
             return report.unwrap_or_else(|| Err(not_found())).map(|report| report.published);
         }
         self.publish_at_once(channel, message)
     }
 
-    fn publish_at_once(&self, channel: &Arc<Channel>, message: &Message) -> Result<Published> {
+    fn publish_at_once<'a>(
+        &self,
+        channel: &Arc<Channel>,
+        message: impl Into<Cow<'a, Message>>,
+    ) -> Result<Published> {
         let published = channel.publish(&self.hub, message).map_err(|_| not_found())?;
         self.hub.count_published();
         Ok(published)

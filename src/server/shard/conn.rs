@@ -1,11 +1,12 @@
 //! A connection as its shard holds it: a few dozen bytes while nothing is under way.
 
 use std::collections::HashMap;
-use std::io::{ErrorKind, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use mio::net::TcpStream;
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
 
 use super::http::HttpState;
 use super::lists::Place;
@@ -225,7 +226,7 @@ impl Conn {
         tag: impl FnOnce() -> Option<Tag>,
     ) -> Sent {
         if self.out.is_none() {
-            match write(&mut self.stream, bytes) {
+            match write(&self.stream, bytes) {
                 Some(written) if written == bytes.len() => return Sent::All,
                 Some(written) => {
                     self.out.get_or_insert_default().push(bytes.clone(), written, tag());
@@ -245,7 +246,7 @@ impl Conn {
     pub(super) fn send_own(&mut self, bytes: &[u8], max_queue: usize) -> Sent {
         let written = match self.out {
             Some(_) => 0,
-            None => match write(&mut self.stream, bytes) {
+            None => match write(&self.stream, bytes) {
                 Some(written) if written == bytes.len() => return Sent::All,
                 Some(written) => written,
                 None => return Sent::Dead,
@@ -275,7 +276,7 @@ impl Conn {
         };
         let written = match self.out {
             Some(_) => 0,
-            None => match write(&mut self.stream, joined) {
+            None => match write(&self.stream, joined) {
                 Some(written) => written,
                 None => {
                     lose_from(0, &mut fate);
@@ -321,7 +322,7 @@ impl Conn {
                 self.out = None;
                 break;
             };
-            match write(&mut self.stream, front) {
+            match write(&self.stream, front) {
                 None => return Sent::Dead,
                 Some(written) => {
                     let whole = written == front.len();
@@ -377,17 +378,16 @@ fn units_before(bytes: &[u8], at: usize) -> u32 {
     }
 }
 
-/// Bytes that the socket took, 0 if it is full; `None` if it is broken. Standard streams send with
-/// `MSG_NOSIGNAL`, so that a peer that is gone raises no signal in the host program.
-fn write(stream: &mut TcpStream, bytes: &[u8]) -> Option<usize> {
+/// Bytes that the socket took, 0 if it is full; `None` if it is broken. With `NOSIGNAL`, so that a
+/// peer that is gone raises no signal in the host program; and not by libc's `send`, which makes
+/// itself a cancellation point each time.
+fn write(stream: &TcpStream, bytes: &[u8]) -> Option<usize> {
     loop {
-        match stream.write(bytes) {
+        match send(stream, bytes, SendFlags::NOSIGNAL) {
             Ok(written) => return Some(written),
-            Err(error) => match error.kind() {
-                ErrorKind::Interrupted => {}
-                ErrorKind::WouldBlock => return Some(0),
-                _ => return None,
-            },
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Some(0),
+            Err(_) => return None,
         }
     }
 }

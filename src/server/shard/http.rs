@@ -422,12 +422,12 @@ impl Shard {
                 format!("Message has {} bytes; the limit in a URL is {limit}: POST it", text.len()),
             ));
         }
-        let message = Message::new(MessageKind::Text, text.as_bytes());
+        let message = || Message::new(MessageKind::Text, text.as_bytes());
         if let Some(channel) = self.cache.get(name) {
             if channel.commits() {
                 return Ok(false);
             }
-            match self.service.publish_to(channel, &message) {
+            match self.service.publish_to(channel, message()) {
                 Ok(_) => return Ok(true),
                 Err(error) if error.kind() == ErrorKind::QueueFull => return Err(error),
                 Err(_) => self.cache.remove(name),
@@ -437,7 +437,7 @@ impl Shard {
         if channel.commits() {
             return Ok(false);
         }
-        self.service.publish_to(&channel, &message)?;
+        self.service.publish_to(&channel, message())?;
         self.remember(name, channel);
         Ok(true)
     }

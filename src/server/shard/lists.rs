@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::overload::Policy;
 use crate::hub::{Channel, Gauges, NO_SLOT};
 use crate::wire::Dialect;
 use crate::wire::websocket::Message;
 
 /// A channel's subscribers on this shard.
+///
+/// In this order, what a message to a listener reads and writes is one line of the processor's
+/// cache: with many channels, each line is a miss.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Local {
     pub channel: Arc<Channel>,
-    /// What the channel does about subscribers that do not keep up, unless it is the ordinary.
-    pub policy: Option<Policy>,
     /// Messages of this round, in order.
     pub pending: Vec<(u64, Message)>,
     /// While there are any: which of the round's channels this was, by their first messages.
@@ -20,15 +24,23 @@ pub(super) struct Local {
     /// Bit n: list n is not empty, or, from bit [`LISTS`] on, that of those who compress. Most
     /// channels have one list, and the others are not touched.
     occupied: u32,
-    /// Somebody is about to subscribe: the entry stays although it may be empty.
-    pub(super) joining: bool,
     /// The subscribed connections, by what they get.
     lists: Lists,
     /// The same for those that agreed on compression; present once there was one.
     deflating: Option<Box<Lists>>,
+    /// What the channel does about subscribers that do not keep up, unless it is the ordinary.
+    pub policy: Option<Policy>,
+    /// Somebody is about to subscribe: the entry stays although it may be empty.
+    pub(super) joining: bool,
 }
 
-type Lists = [Vec<u32>; LISTS];
+/// A few connections stand in the entry itself, which takes no more room than a pointer to them.
+type Lists = [SmallVec<[u32; 4]>; LISTS];
+
+const _: () = {
+    let first_list = std::mem::offset_of!(Local, lists) + size_of::<Lists>() / LISTS;
+    assert!(first_list <= 64, "a message to a listener touches more than a line");
+};
 
 /// Where a subscriber stands: the channel's entry in the shard, and its place in that list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,10 +133,14 @@ impl Local {
             true => self.deflating.as_deref(),
             false => Some(&self.lists),
         };
-        lists.and_then(|lists| lists.get(list as usize)).map_or(&[], Vec::as_slice)
+        lists.and_then(|lists| lists.get(list as usize)).map_or(&[], SmallVec::as_slice)
     }
 
-    pub(super) fn tokens_mut(&mut self, list: List, deflate: bool) -> Option<&mut Vec<u32>> {
+    pub(super) fn tokens_mut(
+        &mut self,
+        list: List,
+        deflate: bool,
+    ) -> Option<&mut SmallVec<[u32; 4]>> {
         let lists = match deflate {
             true => &mut **self.deflating.get_or_insert_default(),
             false => &mut self.lists,
@@ -171,11 +187,11 @@ impl Local {
     }
 
     pub(super) fn subscribers(&self) -> usize {
-        self.lists.iter().map(Vec::len).sum::<usize>() + self.deflating()
+        self.lists.iter().map(SmallVec::len).sum::<usize>() + self.deflating()
     }
 
     pub(super) fn deflating(&self) -> usize {
-        self.deflating.iter().flat_map(|lists| lists.iter()).map(Vec::len).sum()
+        self.deflating.iter().flat_map(|lists| lists.iter()).map(SmallVec::len).sum()
     }
 
     pub(super) fn is_deserted(&self) -> bool {

@@ -163,7 +163,7 @@ impl Shard {
         if channel.hold().is_some() || channel.commits() {
             return self.stream_publish_with(token, request, &Publication::new(kind, data));
         }
-        let published = self.service.publish_to(&channel, &Message::new(kind, data));
+        let published = self.service.publish_to(&channel, Message::new(kind, data));
         Some(published.map(|published| {
             let position = published.position;
             Reply { channel: channel.id(), position, ..Reply::default() }

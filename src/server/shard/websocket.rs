@@ -306,7 +306,7 @@ impl Shard {
                 let message = Message::new(kind, data);
                 let published = match channel.hold() {
                     None if !channel.commits() => {
-                        self.service.publish_to(channel, &message).map(drop)
+                        self.service.publish_to(channel, message).map(drop)
                     }
                     // Nobody is told what becomes of it: it waits for as long as it takes. The
                     // connection is not read meanwhile.

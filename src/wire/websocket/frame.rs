@@ -1,5 +1,6 @@
 //! The frames that a server sends (RFC 6455 section 5.2): never masked, never fragmented.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -38,6 +39,18 @@ pub struct Extras {
     pub tally: Option<Tally>,
     /// What it is the latest value of, for channels that keep no other.
     pub conflation: Option<Arc<str>>,
+}
+
+impl From<Message> for Cow<'_, Message> {
+    fn from(message: Message) -> Self {
+        Self::Owned(message)
+    }
+}
+
+impl<'a> From<&'a Message> for Cow<'a, Message> {
+    fn from(message: &'a Message) -> Self {
+        Self::Borrowed(message)
+    }
 }
 
 impl Message {
