@@ -52,7 +52,10 @@ CURVES = [
 # Server and load generator share all cores here.
 SHARDS = [1, 2]
 SHARD_LOADS = [("--subscribers 1000", "1,000 subscribers, 64 in flight"),
-               ("--channels 1000 --subscribers 1000 --window 1 --publishers 8", "1,000 channels, 1 in flight")]
+               ("--subscribers 1000 --window 1", "1,000 subscribers, 1 in flight"),
+               ("--channels 1000 --subscribers 1000 --window 1 --publishers 8", "1,000 channels, 1 in flight"),
+               ("--subscribers 1000 --rate 200", "1,000 subscribers, 200 messages/s open loop"),
+               ("--subscribers 10000 --rate 10", "10,000 subscribers, 10 messages/s open loop")]
 
 
 def cost(report):

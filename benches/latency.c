@@ -1,12 +1,13 @@
 /* The latency of one message from qy_send_message to the listener's callback, on connections that
  * are kept, beside the same ping-pong over bare sockets in the same run.
  *
- *   latency QYUN_HOST:PORT LIMIT_HOST:PORT [COUNT]
+ *   latency QYUN_HOST:PORT LIMIT_HOST:PORT [COUNT [PAUSE_MS]]
  *
  * Three paths take turns, message by message, so that what changes on the machine meets all:
  *   library      qy_send_message -> callback, both of this process
  *   bare         GET on one socket -> frame on another, blocking, to the same server
  *   bare_limit   the same to benches/limit.cpp
+ * Before each message it rests for PAUSE_MS, 0 if not said: after some milliseconds the cores sleep.
  * One JSON object on stdout, in microseconds. Every message must arrive; else it ends with 1. */
 
 #define _GNU_SOURCE
@@ -139,6 +140,11 @@ static struct pair dial_pair(const char *host) {
     return pair;
 }
 
+static void rest(long ms) {
+    const struct timespec pause = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+    if (ms > 0) nanosleep(&pause, NULL);
+}
+
 static uint64_t over_sockets(struct pair pair, const char *message) {
     char request[256];
     snprintf(request, sizeof request,
@@ -159,10 +165,13 @@ static int ascending(const void *a, const void *b) {
 }
 
 int main(int argc, char **argv) {
-    if (argc < 3) return fprintf(stderr, "usage: latency QYUN_HOST LIMIT_HOST [COUNT]\n"), 2;
+    if (argc < 3)
+        return fprintf(stderr, "usage: latency QYUN_HOST LIMIT_HOST [COUNT [PAUSE_MS]]\n"), 2;
     const char *host = argv[1];
     const long count = argc > 3 ? atol(argv[3]) : 5000;
     if (count < 1 || count > MAX_COUNT) return fprintf(stderr, "COUNT: 1 to 1000000\n"), 2;
+    const long pause = argc > 4 ? atol(argv[4]) : 0;
+    if (pause < 0 || pause > 1000) return fprintf(stderr, "PAUSE_MS: 0 to 1000\n"), 2;
     uint64_t *took[3];
     for (int path = 0; path < 3; path++)
         if (!(took[path] = malloc((size_t)count * sizeof **took))) fail("memory");
@@ -175,8 +184,13 @@ int main(int argc, char **argv) {
     for (long i = -WARM_UP; i < count; i++) {
         char message[32];
         snprintf(message, sizeof message, "message-%08ld", i + WARM_UP);
-        const uint64_t t[3] = {through_library(host, message), over_sockets(same, message),
-                               over_sockets(limit, message)};
+        uint64_t t[3];
+        if (i >= 0) rest(pause);
+        t[0] = through_library(host, message);
+        if (i >= 0) rest(pause);
+        t[1] = over_sockets(same, message);
+        if (i >= 0) rest(pause);
+        t[2] = over_sockets(limit, message);
         for (int path = 0; path < 3 && i >= 0; path++) took[path][i] = t[path];
     }
     if (qy_shutdown(PATIENCE_S * 1000) != QY_OK) fail("qy_shutdown");
