@@ -79,7 +79,7 @@ fn no_wake_up_is_lost_between_publishers_and_a_reader_that_falls_asleep() {
                 let (hub, channel) = (Arc::clone(&hub), Arc::clone(&channel));
                 thread::spawn(move || {
                     for _ in 0..2 {
-                        channel.publish(&hub, &text("x")).unwrap();
+                        channel.publish(&hub, text("x")).unwrap();
                     }
                 })
             })
@@ -103,13 +103,13 @@ fn who_waits_for_room_is_woken_by_a_reader_that_takes_and_by_one_that_goes() {
         let hub = Arc::new(Hub::new(vec![Arc::clone(&inbox)], 0));
         let channel = hub.create("c").unwrap();
         channel.subscribe(0, || {}).unwrap();
-        channel.publish(&hub, &text("full")).unwrap();
+        channel.publish(&hub, text("full")).unwrap();
         let writers: Vec<_> = (0..2)
             .map(|_| {
                 let (hub, channel) = (Arc::clone(&hub), Arc::clone(&channel));
                 thread::spawn(move || {
                     hub.wait_for_room();
-                    channel.publish(&hub, &text("x")).unwrap();
+                    channel.publish(&hub, text("x")).unwrap();
                 })
             })
             .collect();
@@ -131,7 +131,7 @@ fn publishers_make_one_order_for_all_shards() {
         let publishers: Vec<_> = (0..3)
             .map(|n| {
                 let (hub, channel) = (Arc::clone(&hub), Arc::clone(&channel));
-                thread::spawn(move || channel.publish(&hub, &text(&n.to_string())).unwrap())
+                thread::spawn(move || channel.publish(&hub, text(&n.to_string())).unwrap())
             })
             .collect();
         let mut placed: Vec<u64> =
@@ -163,7 +163,7 @@ fn a_subscriber_that_resumes_gets_each_publication_once() {
             let (hub, channel) = (Arc::clone(&hub), Arc::clone(&channel));
             thread::spawn(move || {
                 for _ in 0..4 {
-                    channel.publish(&hub, &text("x")).unwrap();
+                    channel.publish(&hub, text("x")).unwrap();
                 }
             })
         };
@@ -199,9 +199,9 @@ fn members_come_and_go_while_a_channel_is_published_to_and_deleted() {
         let publisher = {
             let (hub, channel) = (Arc::clone(&hub), Arc::clone(&channel));
             thread::spawn(move || {
-                let first = channel.publish(&hub, &text("x")).is_ok();
+                let first = channel.publish(&hub, text("x")).is_ok();
                 hub.delete("c").unwrap();
-                (first, channel.publish(&hub, &text("x")).is_err())
+                (first, channel.publish(&hub, text("x")).is_err())
             })
         };
         let guest = {

@@ -58,16 +58,16 @@ fn take(inbox: &Inbox) -> Vec<(u64, Option<u64>, Vec<u8>)> {
 fn a_publication_reaches_exactly_the_shards_that_have_subscribers() {
     let (hub, inboxes, wakes) = hub(3, usize::MAX);
     let channel = hub.create("c").unwrap();
-    channel.publish(&hub, &text("nobody")).unwrap();
+    channel.publish(&hub, text("nobody")).unwrap();
     channel.subscribe(0, || {}).unwrap();
     channel.subscribe(2, || {}).unwrap();
-    let published = channel.publish(&hub, &text("two")).unwrap();
+    let published = channel.publish(&hub, text("two")).unwrap();
     assert_eq!((published.position.offset, published.subscribers), (2, 2));
     assert_eq!(take(&inboxes[0]), [(channel.id(), Some(2), b"two".to_vec())]);
     assert!(inboxes[1].is_empty());
     assert_eq!(take(&inboxes[2]), [(channel.id(), Some(2), b"two".to_vec())]);
     channel.unsubscribe(2, true);
-    channel.publish(&hub, &text("one")).unwrap();
+    channel.publish(&hub, text("one")).unwrap();
     assert_eq!((inboxes[0].len(), inboxes[2].len()), (1, 0));
     // Nobody announced that it sleeps, so nobody was woken.
     assert!(wakes.iter().all(|count| count.load(SeqCst) == 0));
@@ -80,16 +80,16 @@ fn a_sleeper_is_woken_once_however_much_comes() {
     channel.subscribe(0, || {}).unwrap();
     assert!(inboxes[0].prepare_sleep());
     for _ in 0..10 {
-        channel.publish(&hub, &text("x")).unwrap();
+        channel.publish(&hub, text("x")).unwrap();
     }
     assert_eq!(wakes[0].load(SeqCst), 1);
     assert!(!inboxes[0].prepare_sleep(), "it must not sleep over what waits");
-    channel.publish(&hub, &text("x")).unwrap();
+    channel.publish(&hub, text("x")).unwrap();
     assert_eq!(wakes[0].load(SeqCst), 1, "who is awake is not woken");
     take(&inboxes[0]);
     assert!(inboxes[0].prepare_sleep());
     inboxes[0].awake();
-    channel.publish(&hub, &text("x")).unwrap();
+    channel.publish(&hub, text("x")).unwrap();
     assert_eq!(wakes[0].load(SeqCst), 1);
 }
 
@@ -106,7 +106,7 @@ fn no_wake_up_is_lost_between_a_publisher_and_a_reader_that_falls_asleep() {
         let (hub, channel) = (Arc::clone(&hub), Arc::clone(&channel));
         std::thread::spawn(move || {
             for i in 0..MESSAGES {
-                channel.publish(&hub, &text("x")).unwrap();
+                channel.publish(&hub, text("x")).unwrap();
                 if i % 7 == 0 {
                     std::thread::yield_now();
                 }
@@ -138,7 +138,7 @@ fn publishers_on_many_threads_make_one_order_for_all_shards() {
             scope.spawn(move || {
                 start.wait();
                 for i in 0..500 {
-                    channel.publish(hub, &text(&format!("{thread}.{i}"))).unwrap();
+                    channel.publish(hub, text(&format!("{thread}.{i}"))).unwrap();
                 }
             });
         }
@@ -156,7 +156,7 @@ fn a_full_inbox_holds_a_publisher_until_it_is_taken_or_closed() {
         let channel = hub.create("c").unwrap();
         channel.subscribe(0, || {}).unwrap();
         while !hub.is_congested() {
-            channel.publish(&hub, &text("0123456789")).unwrap();
+            channel.publish(&hub, text("0123456789")).unwrap();
         }
         let (said, heard) = mpsc::channel();
         std::thread::scope(|scope| {
@@ -179,7 +179,7 @@ fn a_closed_inbox_keeps_nothing() {
     channel.subscribe(0, || {}).unwrap();
     inboxes[0].close();
     for _ in 0..100 {
-        channel.publish(&hub, &text("0123456789")).unwrap();
+        channel.publish(&hub, text("0123456789")).unwrap();
     }
     assert!(inboxes[0].is_empty() && !inboxes[0].is_full());
     // The channel itself is held by the registry and this test only.
@@ -237,7 +237,7 @@ fn incarnations_of_a_channel_have_different_epochs_and_numbers() {
         let channel = hub.create("c").unwrap();
         assert!(seen.insert((channel.info().epoch, channel.id())));
         hub.delete("c").unwrap();
-        assert!(channel.publish(&hub, &text("x")).is_err(), "a deleted channel takes nothing");
+        assert!(channel.publish(&hub, text("x")).is_err(), "a deleted channel takes nothing");
         assert!(channel.subscribe(0, || {}).is_err());
     }
     let epochs: std::collections::BTreeSet<_> = seen.iter().map(|(epoch, _)| epoch).collect();
@@ -325,7 +325,7 @@ proptest! {
                     let found = hub.get(NAMES[n]);
                     prop_assert_eq!(found.is_some(), channels.contains_key(&n));
                     let Some(model) = channels.get_mut(&n) else { continue };
-                    let published = model.channel.publish(&hub, &text("x")).unwrap();
+                    let published = model.channel.publish(&hub, text("x")).unwrap();
                     model.offset += 1;
                     prop_assert_eq!(published.position.offset, model.offset);
                     let subscribers = model.subscribers.iter().sum::<u64>();
@@ -379,7 +379,7 @@ fn a_run_stands_together_whoever_publishes_at_the_same_time() {
         scope.spawn(|| {
             start.wait();
             for _ in 0..RUNS {
-                channel.publish(&hub, &text("-")).unwrap();
+                channel.publish(&hub, text("-")).unwrap();
             }
         });
     });

@@ -240,7 +240,7 @@ mod tests {
         hub.create_with("青云", config).unwrap();
         let channel = hub.get("青云").unwrap();
         for n in 1..=5u8 {
-            channel.publish(&hub, &Message::new(MessageKind::Binary, &[n])).unwrap();
+            channel.publish(&hub, Message::new(MessageKind::Binary, &[n])).unwrap();
         }
         let (other, taken) = moved(&hub, "青云");
         assert_eq!(taken.info(), channel.info());
@@ -254,7 +254,7 @@ mod tests {
             plain.collect::<Vec<_>>()
         };
         assert_eq!(plain(&kept), plain(&before));
-        let next = taken.publish(&other, &Message::new(MessageKind::Text, b"x")).unwrap();
+        let next = taken.publish(&other, Message::new(MessageKind::Text, b"x")).unwrap();
         assert_eq!((next.position.epoch, next.position.offset), (channel.epoch(), 6));
         // A repeat of what was published there is not published here.
         let keyed = Message::new(MessageKind::Text, b"once");
@@ -278,7 +278,7 @@ mod tests {
         hub.create_with("c", config).unwrap();
         let channel = hub.get("c").unwrap();
         for _ in 0..10 {
-            channel.publish(&hub, &Message::new(MessageKind::Text, &[b'x'; 300_000])).unwrap();
+            channel.publish(&hub, Message::new(MessageKind::Text, &[b'x'; 300_000])).unwrap();
         }
         let (_, taken) = moved(&hub, "c");
         let all = Range { after: None, before: None, limit: 100, backward: false };

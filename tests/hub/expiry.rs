@@ -58,7 +58,7 @@ fn publications_and_subscribers_keep_it() {
     let mut time = Time { start: Instant::now(), at: 0 };
     let channel = hub.create_with("c", config(TTL)).unwrap();
     time.pass(&hub, 7000);
-    channel.publish(&hub, &text("x")).unwrap();
+    channel.publish(&hub, text("x")).unwrap();
     time.pass(&hub, 8000);
     assert!(hub.get("c").is_some());
     // A subscriber that comes and goes between two looks.
@@ -74,7 +74,7 @@ fn publications_and_subscribers_keep_it() {
     assert!(hub.get("c").is_some());
     time.pass(&hub, 4100);
     assert!(hub.get("c").is_none());
-    assert!(channel.publish(&hub, &text("x")).is_err());
+    assert!(channel.publish(&hub, text("x")).is_err());
     assert!(channel.subscribe(0, || {}).is_err());
 }
 
@@ -110,7 +110,7 @@ fn whoever_races_with_the_end_comes_before_it_or_is_told() {
         let (mut last, mut channel) = ((0, 0), None);
         while hub.expired() < 200 || published.load(SeqCst) < 20_000 {
             let used = channel.get_or_insert_with(|| hub.create_with("c", config(ttl)).unwrap());
-            match used.publish(&hub, &text("x")) {
+            match used.publish(&hub, text("x")) {
                 Ok(done) => {
                     let (epoch, offset) = (done.position.epoch, done.position.offset);
                     let expected = if epoch == last.0 { last.1 + 1 } else { 1 };

@@ -153,7 +153,7 @@ proptest! {
                         registry.unbind(&one);
                     }
                 }
-                Step::Publish => drop(channel.publish(&hub, &text("x")).unwrap()),
+                Step::Publish => drop(channel.publish(&hub, text("x")).unwrap()),
             }
             let now = known(&channel.attendance(None, 1000).unwrap());
             prop_assert_eq!(&now, &*seen.lock().unwrap());

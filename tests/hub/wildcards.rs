@@ -156,7 +156,7 @@ proptest! {
                 }
                 Step::Publish(name) => {
                     if let Some(channel) = channels.get(&name) {
-                        channel.publish(&hub, &text("x")).unwrap();
+                        channel.publish(&hub, text("x")).unwrap();
                     }
                 }
             }
@@ -220,7 +220,7 @@ fn no_message_of_a_new_channel_is_missed() {
                         Ok(channel) => channel,
                         Err(_) => hub.get(&name).unwrap(),
                     };
-                    channel.publish(hub, &text(&format!("{thread}"))).unwrap();
+                    channel.publish(hub, text(&format!("{thread}"))).unwrap();
                 }
             });
         }
