@@ -21,7 +21,7 @@ from pathlib import Path
 from suite import install
 from suite.measure import Noise, bench
 from suite.paths import BENCHES, OUT, VENV
-from suite.report import machine, show
+from suite.report import command, machine, show
 from suite.servers import running
 
 KIB = 1024
@@ -161,7 +161,7 @@ def main():
     timing = ["--duration", f"{options.seconds}s", "--warmup", f"{options.warmup}s", "--timeout", "20s"]
     started = time.monotonic()
     found = [measure(curve, options, timing) for curve in CURVES if curve[0] in wanted]
-    document = {"machine": machine(), "command": "benches/curves.py " + " ".join(sys.argv[1:]),
+    document = {"machine": machine(), "command": command("benches/curves.py", sys.argv[1:]),
                 "repetitions": options.repetitions, "seconds": options.seconds, "curves": found,
                 "shards": shards(options, timing) if "shards" in wanted else [], "noise": noise.report(),
                 "took_s": round(time.monotonic() - started)}

@@ -8,6 +8,7 @@ import subprocess
 import time
 
 from .cases import BOUNDS, LESS, TARGETS
+from .paths import ROOT
 from .servers import SERVERS
 
 
@@ -36,6 +37,11 @@ def machine():
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
 
 
+def command(program, words):
+    """A command as it is told: it is the same in whatever folder the project lies."""
+    return " ".join([program, *words]).replace(f"{ROOT}/", "")
+
+
 def best_other(medians, better):
     """The best of the peers of the same protocol: (name, figure)."""
     peers = {name: median for name, median in medians.items()
@@ -54,7 +60,7 @@ class Report:
         self.names = names
         self.cases, self.programs = [], []
         self.head = {"machine": machine(), "repetitions": options.repetitions, "seconds": options.seconds,
-                     "command": "benches/run.py " + " ".join(options.words),
+                     "command": command("benches/run.py", options.words),
                      "servers": {name: {"what": SERVERS[name].what, "version": SERVERS[name].version()}
                                  for name in names}}
 
