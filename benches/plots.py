@@ -13,6 +13,8 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt  # noqa: E402
 
+from suite.report import plot  # noqa: E402
+
 # The same file for the same figures: no dates, no random ids, text as text.
 matplotlib.rcParams.update({"svg.hashsalt": "qyun", "svg.fonttype": "none", "font.size": 9,
                             "axes.spines.top": False, "axes.spines.right": False})
@@ -70,8 +72,7 @@ def report(document, folder):
     for case in document["cases"]:
         for number, row in enumerate(case["rows"]):
             if set(row["medians"]) - {"inline", "thread", "qyun"}:
-                name = case["name"] + (f"-{number + 1}" if number else "")
-                bars(case["title"], row, folder / f"{name}.svg")
+                bars(case["title"], row, folder / plot(case["name"], number))
 
 
 def curves(document, folder):

@@ -42,6 +42,11 @@ def command(program, words):
     return " ".join([program, *words]).replace(f"{ROOT}/", "")
 
 
+def plot(case, number):
+    """The file of a case's plot: of its first figure, its second and so on."""
+    return f"{case}{f'-{number + 1}' if number else ''}.svg"
+
+
 def best_other(medians, better):
     """The best of the peers of the same protocol: (name, figure)."""
     peers = {name: median for name, median in medians.items()
@@ -176,6 +181,12 @@ class Report:
                     sides = ", ".join(f"{side} {show(median)}" for side, median in row["medians"].items())
                     out.append(f"| {program['title']} | {row['figure']}, {row['unit']} | {sides} |")
             out.append("")
+        out += ["## Plots", ""]
+        for case in self.cases:
+            if len(set(case["runs"]) & set(self.names)) > 1:
+                out += [f"![{case['title']}, {row['unit']}]({plot(case['name'], number)})"
+                        for number, row in enumerate(case["rows"])]
+        out.append("")
         failed = [(case["title"], name, why) for case in self.cases for name, why in case["failed"].items()]
         if failed:
             out += ["## Without a figure", "", "| case | server | why |", "|---|---|---|"]
