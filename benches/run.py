@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from suite import install, programs
-from suite.cases import CASES, COMPRESSION_CASES, PACKET_CASES, SESSION_CASES
+from suite.cases import CASES, COMPRESSION_CASES, LONGER, PACKET_CASES, SESSION_CASES
 from suite.measure import Noise, turns
 from suite.paths import BENCHES, OUT, VENV
 from suite.report import Report
@@ -55,6 +55,10 @@ def arguments():
     return options
 
 
+def timing_of(options, times):
+    return ["--duration", f"{options.seconds * times:g}s", "--warmup", f"{options.warmup:g}s", "--timeout", "20s"]
+
+
 def main():
     options = arguments()
     # Servers and the load generator inherit it.
@@ -72,7 +76,7 @@ def main():
         print(f"the machine is {noise.busy_before:.0%} busy with something else: these figures will not be good\n")
     report = Report(options, options.names)
     report.print_head()
-    timing = ["--duration", f"{options.seconds}s", "--warmup", f"{options.warmup}s", "--timeout", "20s"]
+    timing = timing_of(options, 1)
     chosen = lambda cases: [case for case in cases if any(case[0].startswith(word) for word in options.wanted)]
     missing = []
     for case in chosen(MEASURED):
@@ -83,7 +87,7 @@ def main():
             names = [name for name in names if name in ("limit", "qyun")]
         if not names:
             continue
-        runs = turns(case, names, options.repetitions, timing)
+        runs = turns(case, names, options.repetitions, timing_of(options, LONGER.get(case[0], 1)))
         report.add(case, runs)
         missing += [f"{case[0]}: {name}: {of.failed}" for name, of in runs.items()
                     if of.failed and name in ("limit", "qyun")]
