@@ -149,8 +149,8 @@ class Report:
                f"{known['processor']}, {known['memory_gib']} GiB, {known['system']}, Linux {known['kernel']}, "
                f"{known['rustc']}, {known['compiler']}.", "",
                f"The server on one core, the load on another; {head['repetitions']} interleaved repetitions of "
-               f"{head['seconds']:g} s each (the open loop longer), medians. Every message is checked by every subscriber; a server that "
-               "loses, doubles, swaps or changes one has no figure.", ""]
+               f"{head['seconds']:g} s each (the open loop longer), medians. Every message is checked by every "
+               "subscriber; a server that loses, doubles, swaps or changes one has no figure.", ""]
         noise = head.get("noise")
         if noise:
             out += [f"Noise: before the run the machine was {noise['busy_before']:.0%} busy; the host took "
