@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::time::{self, Sleep, sleep, sleep_until};
 
 use super::ClientState;
@@ -21,7 +22,7 @@ const GOOD: Duration = Duration::from_secs(2);
 const BUDGET: u32 = 256;
 
 /// Whether there was something to do, or why the connection is lost.
-pub(crate) type Step = std::result::Result<bool, Lost>;
+type Step = std::result::Result<bool, Lost>;
 
 /// What is said on a handle's connection, and what outlives it.
 pub(crate) trait Talk {
@@ -35,10 +36,46 @@ pub(crate) trait Talk {
     fn poll_changes(&mut self, cx: &mut Context<'_>) -> bool;
     /// Asks again for what was refused, if it is time.
     fn poll_retry(&mut self, cx: &mut Context<'_>);
-    /// Writes what there is to say; true if that was something.
-    fn poll_write(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Step;
-    /// Reads and handles packets, at most `budget` of them; true if there were any.
-    fn poll_read(&mut self, link: &mut Link, cx: &mut Context<'_>, budget: &mut u32) -> Step;
+    /// The next packet to write.
+    fn next_packet(&mut self) -> Option<Bytes>;
+    /// Handles a packet that came.
+    fn take_packet(&mut self, bytes: &Bytes) -> std::result::Result<(), Lost>;
+    /// Offers the events that found their subscription full; true when none is left. The subscription
+    /// wakes this task when it has room or is closed.
+    fn unstall(&mut self) -> bool;
+
+    /// Writes what the connection takes; true if that was something.
+    fn poll_write(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Step {
+        let mut wrote = false;
+        while let Poll::Ready(ready) = link.poll_ready(cx) {
+            ready?;
+            let Some(packet) = self.next_packet() else { break };
+            link.send(packet)?;
+            wrote = true;
+        }
+        if let Poll::Ready(flushed) = link.poll_flush(cx) {
+            flushed?;
+        }
+        Ok(wrote)
+    }
+
+    /// Reads and handles what is there, at most `budget` packets and unless a full subscription blocks;
+    /// true if there was any.
+    fn poll_read(&mut self, link: &mut Link, cx: &mut Context<'_>, budget: &mut u32) -> Step {
+        let mut read = false;
+        while *budget > 0 && self.unstall() {
+            match link.poll_next(cx) {
+                Poll::Pending => break,
+                Poll::Ready(Err(lost)) => return Err(lost),
+                Poll::Ready(Ok((_, bytes))) => {
+                    read = true;
+                    *budget -= 1;
+                    self.take_packet(&bytes)?;
+                }
+            }
+        }
+        Ok(read)
+    }
 
     /// Runs the connection until it is lost, or `None`, the program closes the handle.
     fn poll(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Poll<Option<Lost>> {

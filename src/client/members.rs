@@ -10,16 +10,16 @@ mod incoming;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use bytes::Bytes;
 use slab::Slab;
 use tokio::time::Instant;
 
-use super::connection::{Retry, Step, Talk};
+use super::connection::{Retry, Talk};
 use super::handle::{Join, Shared};
 use super::inbox::{CLOSED_BY_PROGRAM, Inbox};
-use super::link::{Link, Lost};
+use super::link::Lost;
 use super::queue::Offer;
 use super::roster::{Change, Page, Roster};
 use super::session::{about, refusal};
@@ -139,35 +139,21 @@ impl Talk for Members {
         }
     }
 
-    fn poll_write(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Step {
-        let mut wrote = false;
-        while let Poll::Ready(ready) = link.poll_ready(cx) {
-            ready?;
-            let Some(packet) = self.control.pop_front() else { break };
-            link.send(packet)?;
-            wrote = true;
-        }
-        if let Poll::Ready(flushed) = link.poll_flush(cx) {
-            flushed?;
-        }
-        Ok(wrote)
+    fn next_packet(&mut self) -> Option<Bytes> {
+        self.control.pop_front()
     }
 
-    /// Reads what is there, unless a full subscription blocks; whether anything was read.
-    fn poll_read(&mut self, link: &mut Link, cx: &mut Context<'_>, budget: &mut u32) -> Step {
-        let mut read = false;
-        while *budget > 0 && self.unstall() {
-            match link.poll_next(cx) {
-                Poll::Pending => break,
-                Poll::Ready(Err(lost)) => return Err(lost),
-                Poll::Ready(Ok((_, bytes))) => {
-                    read = true;
-                    *budget -= 1;
-                    self.take_packet(&bytes)?;
-                }
+    fn take_packet(&mut self, bytes: &Bytes) -> std::result::Result<(), Lost> {
+        self.incoming(bytes)
+    }
+
+    fn unstall(&mut self) -> bool {
+        for (inbox, event) in std::mem::take(&mut self.stalled) {
+            if let Offer::Full(event) = inbox.offer(event) {
+                self.stalled.push_back((inbox, event));
             }
         }
-        Ok(read)
+        self.stalled.is_empty()
     }
 }
 
@@ -184,16 +170,6 @@ impl Members {
             retry: Retry::default(),
             error: None,
         }
-    }
-
-    /// Offers the events that found their subscription full; true when none is left.
-    fn unstall(&mut self) -> bool {
-        for (inbox, event) in std::mem::take(&mut self.stalled) {
-            if let Offer::Full(event) = inbox.offer(event) {
-                self.stalled.push_back((inbox, event));
-            }
-        }
-        self.stalled.is_empty()
     }
 
     /// Forgets what waits for room in an inbox, or hands it over.

@@ -6,17 +6,17 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use bytes::Bytes;
 use slab::Slab;
 use tokio::time::Instant;
 
-use super::connection::{Retry, Step, Talk};
+use super::connection::{Retry, Talk};
 use super::handle::{Join, Shared};
 use super::host::Host;
 use super::inbox::Inbox;
-use super::link::{Link, Lost};
+use super::link::Lost;
 use super::outgoing::{Outgoing, packet};
 use super::queue::Offer;
 use super::topic::Topic;
@@ -151,56 +151,6 @@ impl Talk for Session {
         }
     }
 
-    /// Writes what the connection takes; whether anything was written.
-    fn poll_write(&mut self, link: &mut Link, cx: &mut Context<'_>) -> Step {
-        let mut wrote = false;
-        while let Poll::Ready(ready) = link.poll_ready(cx) {
-            ready?;
-            let Some(packet) = self.next_packet() else { break };
-            link.send(packet)?;
-            wrote = true;
-        }
-        if let Poll::Ready(flushed) = link.poll_flush(cx) {
-            flushed?;
-        }
-        Ok(wrote)
-    }
-
-    /// Reads what is there, unless a full subscription blocks; whether anything was read.
-    fn poll_read(&mut self, link: &mut Link, cx: &mut Context<'_>, budget: &mut u32) -> Step {
-        let mut read = false;
-        while *budget > 0 && self.unstall() {
-            match link.poll_next(cx) {
-                Poll::Pending => break,
-                Poll::Ready(Err(lost)) => return Err(lost),
-                Poll::Ready(Ok((_, bytes))) => {
-                    read = true;
-                    *budget -= 1;
-                    self.take_packet(&bytes)?;
-                }
-            }
-        }
-        Ok(read)
-    }
-}
-
-impl Session {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self {
-            shared,
-            topics: Slab::new(),
-            names: HashMap::new(),
-            numbers: HashMap::new(),
-            open: HashMap::new(),
-            prune_at: 1024,
-            control: VecDeque::new(),
-            stalled: VecDeque::new(),
-            connected: false,
-            retry: Retry::default(),
-            error: None,
-        }
-    }
-
     fn next_packet(&mut self) -> Option<Bytes> {
         if let Some(packet) = self.control.pop_front() {
             return Some(packet);
@@ -218,17 +168,6 @@ impl Session {
             self.open.insert(request.id, Open::Publish(request));
         }
         Some(packet)
-    }
-
-    /// Offers the messages that found their subscription full; true when none is left. The
-    /// subscription wakes this task when it has room or is closed.
-    fn unstall(&mut self) -> bool {
-        for (inbox, event) in std::mem::take(&mut self.stalled) {
-            if let Offer::Full(event) = inbox.offer(event) {
-                self.stalled.push_back((inbox, event));
-            }
-        }
-        self.stalled.is_empty()
     }
 
     fn take_packet(&mut self, bytes: &Bytes) -> std::result::Result<(), Lost> {
@@ -251,6 +190,33 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    fn unstall(&mut self) -> bool {
+        for (inbox, event) in std::mem::take(&mut self.stalled) {
+            if let Offer::Full(event) = inbox.offer(event) {
+                self.stalled.push_back((inbox, event));
+            }
+        }
+        self.stalled.is_empty()
+    }
+}
+
+impl Session {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            topics: Slab::new(),
+            names: HashMap::new(),
+            numbers: HashMap::new(),
+            open: HashMap::new(),
+            prune_at: 1024,
+            control: VecDeque::new(),
+            stalled: VecDeque::new(),
+            connected: false,
+            retry: Retry::default(),
+            error: None,
+        }
     }
 
     /// One hash look-up, and per subscription one push of shared bytes.

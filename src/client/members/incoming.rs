@@ -3,7 +3,7 @@
 use super::*;
 
 impl Members {
-    pub(super) fn take_packet(&mut self, bytes: &Bytes) -> Result<(), Lost> {
+    pub(super) fn incoming(&mut self, bytes: &Bytes) -> Result<(), Lost> {
         match decode_packet(bytes) {
             Some(Packet::Message { channel, offset, kind, .. }) => {
                 self.message(channel, offset, kind, &bytes.slice(MESSAGE_HEADER..));
